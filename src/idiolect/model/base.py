@@ -1,0 +1,244 @@
+"""The frozen base: found, checked, loaded once, and named by a fingerprint that adapters are bound to.
+
+Safetensors only; no code from a model repository is ever run. Two ways to compute the same thing stand behind one small
+interface (`Model`): the lean decoder for the Llama family, and transformers for everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from idiolect.data.batch import Batch
+from idiolect.errors import BaseNotFound, ConfigError, InputError
+from idiolect.model.adapter import Layout, Site
+from idiolect.model.decoder import Forest
+from idiolect.model.llama import context_of, decoder_from, is_lean, rotary_of
+from idiolect.model.lora import Adapters
+from idiolect.types import canonical_json
+
+EMBEDDED = "idiolect-tiny"
+_VOLATILE = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache", "architectures"})
+
+
+class Model(Protocol):
+    """What training and serving need of a model. N tokens, B rows, M asked-for positions, C labels, V vocabulary."""
+
+    head: Tensor
+    softcap: float | None
+
+    def sites(self) -> list[Site]: ...
+    def merged(self, layout: Layout, row: Tensor) -> Model: ...
+    def plan(self, batch: Batch) -> Any: ...
+    def hidden(self, plan: Any, adapters: Adapters | None = None) -> Tensor:
+        """Normed last hidden states at the asked-for positions, (M, D)."""
+        ...
+
+    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, Any]:
+        """Read prompts; logits of the first new token, (B, V), and a state to go on from."""
+        ...
+
+    def advance(self, state: Any, tokens: Tensor) -> Tensor:
+        """One new token a row, (B,) → logits of the next, (B, V)."""
+        ...
+
+    def drop(self, state: Any, keep: Tensor) -> None:
+        """Go on with these rows only."""
+        ...
+
+    def score(self, state: Any, first: Tensor, forest: Forest) -> Tensor:
+        """Log-probability of every label after every prompt, (B, C)."""
+        ...
+
+
+class BaseTokenizer:
+    """A base's tokenizer: a person's text can never become a special token, the template's can."""
+
+    def __init__(self, fast: Any) -> None:
+        from tokenizers import Tokenizer
+
+        backend = fast.backend_tokenizer
+        self._fast = fast
+        self._text = Tokenizer.from_str(backend.to_str())
+        self._text.encode_special_tokens = True
+        self._frame = Tokenizer.from_str(backend.to_str())
+        self.bos_id: int | None = fast.bos_token_id
+        self.eos_id: int = fast.eos_token_id
+        self.pad_id: int = fast.pad_token_id if fast.pad_token_id is not None else fast.eos_token_id
+
+    @cached_property
+    def chat_frame(self) -> tuple[str, str] | None:
+        """What the base's chat template puts before one user turn, and between it and the assistant's answer."""
+        if not getattr(self._fast, "chat_template", None):
+            return None
+        mark = "\u241fcontent\u241f"
+        text = self._fast.apply_chat_template([{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True)
+        before, found, after = text.partition(mark)
+        if not found:
+            raise InputError("this base's chat template drops the user's text; serve it as raw text with --no-chat")
+        return before, after
+
+    def encode(self, text: str) -> list[int]:
+        return self._text.encode(text, add_special_tokens=False).ids
+
+    def encode_frame(self, text: str) -> list[int]:
+        return self._frame.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._frame.decode(list(ids), skip_special_tokens=True)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base, possibly with a task adapter merged into it.
+
+    Attributes:
+        name: as the user gave it (a path's last part, or a hub id).
+        fingerprint: SHA-256 over config and weights; adapters are refused on any other.
+        context: tokens it can see.
+        task_adapter: digest of the task adapter merged in; None for the bare base.
+    """
+
+    name: str
+    path: Path
+    fingerprint: str
+    model: Model
+    tokenizer: BaseTokenizer
+    context: int
+    device: torch.device
+    dtype: torch.dtype
+    task_adapter: str | None = None
+
+    def layout(self, rank: int, alpha: float, targets: Sequence[str]) -> Layout:
+        """Where an adapter's numbers stand on this base."""
+        return Layout.of(self.model.sites(), rank, alpha, targets)
+
+    def with_task(self, digest: str, layout: Layout, row: Tensor) -> Base:
+        """This base with a task adapter merged in. The bare base stays as it is."""
+        return replace(self, model=self.model.merged(layout, row), task_adapter=digest)
+
+
+def load_base(name: str | Path = EMBEDDED, *, device: str | None = None, dtype: str | None = None, lean: bool = True) -> Base:
+    """Load a base by the embedded name, a folder, or a hub id.
+
+    Args:
+        name: "idiolect-tiny", a folder in Hugging Face's format, or a hub id such as "HuggingFaceTB/SmolLM2-135M".
+        device: "cpu", "cuda", "cuda:1", "mps"; None: the first accelerator there is, else the CPU.
+        dtype: "float32", "bfloat16", "float16", "float64"; None: bfloat16 on an accelerator, float32 on a CPU.
+        lean: False takes transformers' own modules even where the lean decoder knows the family.
+
+    Raises:
+        BaseNotFound: nothing there, no safetensors weights, or a config nobody here can read.
+        ConfigError: a device or dtype that this machine does not have.
+    """
+    path = _find(str(name))
+    where, kind = choose_device(device, dtype)
+    config = _config(path, str(name))
+    context = context_of(config)
+    if lean and is_lean(config):
+        rotary = rotary_of(config, context, kind, where)
+        model: Model = decoder_from(_weights(path, where, kind), config, rotary)
+    else:
+        from idiolect.model.general import GeneralModel
+
+        model = GeneralModel.load(path, where, kind)
+    label = EMBEDDED if str(name) == EMBEDDED else path.name if Path(name).exists() else str(name)
+    return Base(label, path, fingerprint(path), model, _tokenizer(path, str(name)), context, where, kind)
+
+
+def choose_device(device: str | None, dtype: str | None) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype asked for, or the best of this machine."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+        torch.empty(1, device=where)
+    except (RuntimeError, AssertionError):
+        raise ConfigError(f"device {device!r} is not on this machine; leave --device out to choose one") from None
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+    if dtype is not None and dtype not in known:
+        raise ConfigError(f"dtype {dtype!r} is not known; choose one of: {', '.join(known)}")
+    return where, known[dtype] if dtype else torch.float32 if where.type == "cpu" else torch.bfloat16
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 over the config (less what does not change the function) and the weight files' own digests."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = {k: v for k, v in config.items() if k not in _VOLATILE}
+    digest = hashlib.sha256(canonical_json(config).encode())
+    for file in sorted(path.glob("*.safetensors")):
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _find(name: str) -> Path:
+    """The folder of a base: embedded, local, or fetched from the hub."""
+    if name == EMBEDDED:
+        return Path(str(package_files("idiolect") / "assets" / EMBEDDED))
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise BaseNotFound(f"base {name!r} is not a folder; give a folder in Hugging Face's format, or a hub id")
+        folder = _fetch(name)
+    if not (folder / "config.json").is_file():
+        raise BaseNotFound(f"base {name!r} has no config.json; give a folder in Hugging Face's format")
+    if not any(folder.glob("*.safetensors")):
+        raise BaseNotFound(f"base {name!r} has no safetensors weights; convert them first (pickled weights are never loaded)")
+    return folder
+
+
+def _fetch(name: str) -> Path:
+    """A base from the hub, weights and tokenizer only: no pickles, no code."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "*.model", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:  # the hub client raises a dozen unrelated kinds; all mean the same here
+        raise BaseNotFound(f"base {name!r} is neither a folder here nor could it be fetched ({type(error).__name__})") from None
+
+
+def _config(path: Path, name: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        reason = "its config names a model type that transformers does not know" if isinstance(error, ValueError) else "unreadable"
+        raise BaseNotFound(f"base {name!r} cannot be read: config.json: {reason}") from None
+
+
+def _weights(path: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as tensors:
+                weights |= {key: tensors.get_tensor(key).to(dtype) for key in tensors.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise BaseNotFound(f"base weights {file.name} cannot be read: {str(error)[:120]}") from None
+    return weights
+
+
+def _tokenizer(path: Path, name: str) -> BaseTokenizer:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    try:
+        fast = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (ValueError, OSError, KeyError):
+        raise BaseNotFound(f"base {name!r} has no tokenizer that can be read; it needs tokenizer.json") from None
+    if fast.eos_token_id is None:
+        raise BaseNotFound(f"base {name!r} has a tokenizer without an end-of-sequence token")
+    return BaseTokenizer(fast)

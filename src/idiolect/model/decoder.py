@@ -1,0 +1,505 @@
+"""The lean decoder: Llama, Mistral, Qwen 2/3 and SmolLM without a framework's overhead, for training and serving alike.
+
+A forward pass takes a flat stream of tokens (data/batch.py). Matrix products see no padding; rows are padded only inside
+attention, in a few bins of similar length. The last layer goes on past its attention with the asked-for positions only.
+
+    ids (N,) → embedding (N, D) → layers → (N, D) | last layer → (M, D) → norm → (M, D)
+
+Checked against transformers to 1e-5. Sources: Touvron et al. 2023, arXiv:2302.13971 (Llama); Su et al. 2021,
+arXiv:2104.09864 (rotary embedding); Shazeer 2020, arXiv:2002.05202 (SwiGLU); Zhang & Sennrich 2019 (RMSNorm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from idiolect.data.batch import Batch
+from idiolect.model.adapter import Layout, Site, fused_sites
+from idiolect.model.lora import Adapters, Segments, adapted_linear
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama-like decoder."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head: int
+    inner: int
+    eps: float
+
+    @property
+    def q_width(self) -> int:
+        return self.heads * self.head
+
+    @property
+    def kv_width(self) -> int:
+        return self.kv_heads * self.head
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's frozen weights. Products are x W, so weights are (D, O); q, k, v and gate, up are fused along O."""
+
+    norm_1: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    o: Tensor
+    norm_2: Tensor
+    gate_up: Tensor
+    down: Tensor
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
+
+
+class _RMSNorm(Function):
+    """x · w / sqrt(mean(x²) + eps), the weight frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, eps: float) -> Tensor:
+        # bf16 sums of squares lose too much: statistics are taken in float32 at least.
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        r = torch.rsqrt(torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps))
+        ctx.save_for_backward(x, w, r)
+        return (wide * r).to(x.dtype).mul_(w)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, w, r = ctx.saved_tensors
+        g = grads[0] * w
+        wide = x.to(r.dtype)
+        along = torch.linalg.vecdot(g.to(r.dtype), wide).unsqueeze_(-1).mul_(r.pow(3)).div_(x.shape[-1])
+        return (g * r).sub_(wide * along).to(x.dtype), None, None
+
+
+class _SwiGLU(Function):
+    """silu(gate) · up of a fused (N, 2·I) input."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        gate, up = gate_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (gate_up,) = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, -1)
+        out = torch.empty_like(gate_up)
+        d_gate, d_up = out.chunk(2, -1)
+        s = torch.sigmoid(gate)
+        silu = gate * s
+        torch.mul(grads[0], silu, out=d_up)
+        # d silu = s + silu (1 - s)
+        torch.sub(1, s, out=d_gate)
+        d_gate.mul_(silu).add_(s).mul_(up).mul_(grads[0])
+        return out
+
+
+class _Permute(Function):
+    """Rows of x by index. Backward takes each row's gradient from one place, so both ways are plain gathers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class _Rotate(Function):
+    """Rotary embedding of the q and k heads of (b, t, H, head), in Hugging Face's half-split layout; v heads pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return rotate(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        return rotate(grads[0], cos, -sin), None, None
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (…, head); cos, sin: broadcastable, (…, head / 2)."""
+    left, right = x.chunk(2, -1)
+    out = torch.empty_like(x)
+    out_left, out_right = out.chunk(2, -1)
+    torch.mul(left, cos, out=out_left)
+    out_left.addcmul_(right, sin, value=-1)
+    torch.mul(right, cos, out=out_right)
+    out_right.addcmul_(left, sin)
+    return out
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of similar length, padded to (b, t) inside attention only."""
+
+    rows: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one batch's stream is laid out for attention and for the adapters.
+
+    Attributes:
+        ids: (N,).
+        bins: shapes of the padded rows.
+        there: stream position of each padded place, bins one after another; None: the stream is one full bin.
+        back: padded place of each stream position, (N,).
+        segments: of the whole stream.
+        answers: of the asked-for positions only.
+        predict: (M,).
+    """
+
+    ids: Tensor
+    bins: tuple[Bin, ...]
+    there: Tensor | None
+    back: Tensor | None
+    segments: Segments
+    answers: Segments
+    predict: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device, *, one_bin: bool = False) -> Plan:
+        """The plan of a batch. `one_bin` keeps the rows together and in their order, as a cache needs them."""
+        lengths, n = batch.lengths, batch.n_tokens
+        starts = np.cumsum(lengths) - lengths
+        within = np.arange(n) - np.repeat(starts, lengths)
+        owner = np.repeat(batch.owner, lengths)
+        place = np.repeat(batch.offset, lengths) + within
+        order = np.arange(len(lengths)) if one_bin else np.argsort(lengths, kind="stable")
+        bins, there, back = [], [], np.zeros(n, dtype=np.int64)
+        total = 0
+        for members in [slice(None)] if one_bin else cut_bins(lengths[order]):
+            rows = order[members]
+            longest = int(lengths[rows].max())
+            columns = np.arange(longest)
+            # Places past a row's end repeat its last token; causality keeps them from mattering, backward skips them.
+            positions = starts[rows, None] + np.minimum(columns[None], lengths[rows, None] - 1)
+            real = columns[None] < lengths[rows, None]
+            back[positions[real]] = total + np.flatnonzero(real)
+            there.append(positions.ravel())
+            bins.append(Bin(len(rows), longest))
+            total += positions.size
+        stream = np.concatenate(there)
+        straight = len(stream) == n and bool((stream == np.arange(n)).all())
+        to = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device)  # noqa: E731
+        return cls(
+            ids=to(batch.ids),
+            bins=tuple(bins),
+            there=None if straight else to(stream),
+            back=None if straight else to(back),
+            segments=Segments.of(owner, place, device),
+            answers=Segments.of(owner[batch.predict], place[batch.predict], device),
+            predict=to(batch.predict),
+        )
+
+
+def cut_bins(sorted_lengths: np.ndarray, waste: float = 0.15) -> list[slice]:
+    """Cut ascending lengths into bins whose padding stays below `waste` of the tokens."""
+    bins, start, tokens = [], 0, 0
+    for i, length in enumerate(sorted_lengths.tolist()):
+        tokens += length
+        if i > start and (i + 1 - start) * length > (1 + waste) * tokens and i - start >= 4:
+            bins.append(slice(start, i))
+            start, tokens = i, length
+    bins.append(slice(start, len(sorted_lengths)))
+    return bins
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The tokens of all labels of a task, laid side by side, except each label's last token (it predicts nothing).
+
+    Attributes:
+        first: first token of each label, (C,).
+        ids: tokens, (F,).
+        next: the token that follows each, (F,).
+        label: which label each belongs to, (F,).
+        depth: place within its label, (F,).
+        sees: which tokens each may look at, (F, F): itself and the earlier ones of its label.
+    """
+
+    first: Tensor
+    ids: Tensor
+    next: Tensor
+    label: Tensor
+    depth: Tensor
+    sees: Tensor
+
+    @classmethod
+    def of(cls, labels: Sequence[Sequence[int]], device: torch.device) -> Forest:
+        flat = [(i, d, tokens[d], tokens[d + 1]) for i, tokens in enumerate(labels) for d in range(len(tokens) - 1)]
+        columns = torch.tensor(flat, dtype=torch.long, device=device).view(-1, 4)
+        label, depth = columns[:, 0], columns[:, 1]
+        sees = (label.unsqueeze(1) == label) & (depth.unsqueeze(1) >= depth)
+        first = torch.tensor([tokens[0] for tokens in labels], device=device)
+        return cls(first, columns[:, 2], columns[:, 3], label, depth, sees)
+
+
+class Cache:
+    """Keys and values of B rows: (layers, B, kv_heads, slots, head). Prompts stand left-aligned, new tokens after the longest."""
+
+    def __init__(self, shape: Shape, rows: int, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        size = (shape.layers, rows, shape.kv_heads, slots, shape.head)
+        self.k = torch.zeros(size, dtype=dtype, device=device)
+        self.v = torch.zeros(size, dtype=dtype, device=device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all rows but these."""
+        self.k, self.v = self.k.index_select(1, rows), self.v.index_select(1, rows)
+
+
+@dataclass
+class State:
+    """A batch of rows in the middle of being answered.
+
+    Attributes:
+        cache: keys and values so far.
+        lengths: tokens of each prompt, (B,).
+        longest: cache slots the prompts take.
+        done: new tokens so far.
+        adapters: one adapter per row, rows in order; None for the base alone.
+    """
+
+    cache: Cache
+    lengths: Tensor
+    longest: int
+    done: int
+    adapters: Adapters | None
+
+    @property
+    def segments(self) -> Segments:
+        return Segments.rows(torch.arange(len(self.lengths), device=self.lengths.device), 1, identity=True)
+
+
+class Decoder:
+    """A frozen Llama-like model. Immutable: `merged` returns another that shares every untouched tensor."""
+
+    softcap: float | None = None
+
+    def __init__(
+        self, shape: Shape, embedding: Tensor, layers: tuple[Layer, ...], norm: Tensor, head: Tensor, cos: Tensor, sin: Tensor
+    ) -> None:
+        self.shape, self.embedding, self.layers, self.norm = shape, embedding, layers, norm
+        self.head, self.cos, self.sin = head, cos, sin
+
+    # -- what can be adapted ---------------------------------------------------------------------------------------
+
+    def sites(self) -> list[Site]:
+        """Every linear module of every layer, in order."""
+        s, found = self.shape, []
+        for i in range(s.layers):
+            attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+            qkv = [("q_proj", s.width, s.q_width), ("k_proj", s.width, s.kv_width), ("v_proj", s.width, s.kv_width)]
+            found += fused_sites(attention, qkv, f"{i}.qkv")
+            found += fused_sites(attention, [("o_proj", s.q_width, s.width)], f"{i}.o")
+            found += fused_sites(mlp, [("gate_proj", s.width, s.inner), ("up_proj", s.width, s.inner)], f"{i}.gate_up")
+            found += fused_sites(mlp, [("down_proj", s.inner, s.width)], f"{i}.down")
+        return found
+
+    def merged(self, layout: Layout, row: Tensor) -> Decoder:
+        """This model with one adapter added into its weights: W + (alpha / rank) A B."""
+        matrices = layout.matrices(row.to(self.embedding.device))
+        fused = {"qkv": "qkv", "o": "o", "gate_up": "gate_up", "down": "down"}
+        changed: dict[int, dict[str, Tensor]] = {}
+        for group in layout.groups:
+            index, name = group.name.split(".")
+            field = fused[name]
+            weight = getattr(self.layers[int(index)], field).clone()
+            for site in group.sites:
+                a, b = matrices[site.name]
+                update = (a.double() @ b.double()) * layout.scale
+                columns = slice(site.column, site.column + site.d_out)
+                weight[:, columns] = (weight[:, columns].double() + update).to(weight.dtype)
+            changed.setdefault(int(index), {})[field] = weight
+        layers = tuple(replace(layer, **changed.get(i, {})) for i, layer in enumerate(self.layers))
+        return Decoder(self.shape, self.embedding, layers, self.norm, self.head, self.cos, self.sin)
+
+    # -- a whole stream --------------------------------------------------------------------------------------------
+
+    def hidden(self, plan: Plan, adapters: Adapters | None = None, cache: Cache | None = None) -> Tensor:
+        """The normed last hidden state at the asked-for positions, (M, D).
+
+        With a cache (serving), keys and values are kept; then the plan has one bin, rows in their own order.
+        """
+        x = F.embedding(plan.ids, self.embedding)
+        for i, layer in enumerate(self.layers):
+            mixed = self._attend(i, layer, x, plan, adapters, cache)
+            segments = plan.segments
+            if i == len(self.layers) - 1:
+                x, mixed, segments = x.index_select(0, plan.predict), mixed.index_select(0, plan.predict), plan.answers
+            x = x + adapted_linear(mixed, layer.o, None, f"{i}.o", adapters, segments)
+            h = _norm(x, layer.norm_2, self.shape.eps)
+            gated = _SwiGLU.apply(adapted_linear(h, layer.gate_up, None, f"{i}.gate_up", adapters, segments))
+            x = x + adapted_linear(gated, layer.down, None, f"{i}.down", adapters, segments)
+        return _norm(x, self.norm, self.shape.eps)
+
+    def _attend(self, i: int, layer: Layer, x: Tensor, plan: Plan, adapters: Adapters | None, cache: Cache | None) -> Tensor:
+        """Causal attention within each row, (N, D) → (N, q_width), before the output projection."""
+        h = _norm(x, layer.norm_1, self.shape.eps)
+        qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
+        if plan.there is not None:
+            qkv = _Permute.apply(qkv, plan.there, plan.back)
+        outs, start = [], 0
+        for part in plan.bins:
+            size = part.rows * part.length
+            mine = qkv if len(plan.bins) == 1 else qkv[start : start + size]
+            outs.append(self._attend_bin(i, layer, mine.view(part.rows, part.length, -1), cache))
+            start += size
+        out = outs[0] if len(outs) == 1 else torch.cat(outs)
+        return out if plan.there is None else _Permute.apply(out, plan.back, plan.there)  # type: ignore[return-value]
+
+    def _attend_bin(self, i: int, layer: Layer, qkv: Tensor, cache: Cache | None) -> Tensor:
+        """(b, t, fused) → (b·t, q_width)."""
+        s, (rows, length, _) = self.shape, qkv.shape
+        cos, sin = self.cos[:length].unsqueeze(1), self.sin[:length].unsqueeze(1)
+        q, k, v = self._heads(layer, qkv, cos, sin)
+        if cache is not None:
+            cache.k[i, :, :, :length] = k.transpose(1, 2)
+            cache.v[i, :, :, :length] = v.transpose(1, 2)
+        group = s.heads // s.kv_heads
+        if group > 1:
+            k, v = k.repeat_interleave(group, 2), v.repeat_interleave(group, 2)
+        out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
+        return out.transpose(1, 2).reshape(rows * length, s.q_width)
+
+    def _heads(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split (b, t, fused) into rotated q (b, t, H, head), rotated k and v (b, t, K, head)."""
+        s, (rows, length, _) = self.shape, qkv.shape
+        qk, v = qkv.split([s.q_width + s.kv_width, s.kv_width], -1)
+        qk = qk.view(rows, length, s.heads + s.kv_heads, s.head)
+        v = v.view(rows, length, s.kv_heads, s.head)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = qk.split([s.heads, s.kv_heads], 2)
+            qk = torch.cat((_norm(q, layer.q_norm, s.eps), _norm(k, layer.k_norm, s.eps)), 2)
+        qk = _Rotate.apply(qk, cos, sin)
+        q, k = qk.split([s.heads, s.kv_heads], 2)  # type: ignore[union-attr]
+        return q, k, v
+
+    def plan(self, batch: Batch) -> Plan:
+        """What `hidden` needs to know of a batch."""
+        return Plan.of(batch, self.embedding.device)
+
+    def to_logits(self, hidden: Tensor) -> Tensor:
+        """(…, D) → (…, V)."""
+        return F.linear(hidden, self.head)
+
+    # -- token by token --------------------------------------------------------------------------------------------
+
+    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, State]:
+        """Read prompts and make room for new tokens. Row i's adapter is row i of the stack.
+
+        Args:
+            batch: whole prompts; the asked-for positions are their last tokens.
+            adapters: one row of the stack per row of the batch.
+            room: new tokens at most.
+
+        Returns:
+            logits of each row's first new token, (B, V), and the state to go on from.
+        """
+        device = self.embedding.device
+        longest = int(batch.lengths.max())
+        cache = Cache(self.shape, len(batch.lengths), longest + room, self.embedding.dtype, device)
+        hidden = self.hidden(Plan.of(batch, device, one_bin=True), adapters, cache)
+        return self.to_logits(hidden), State(cache, torch.from_numpy(batch.lengths).to(device), longest, 0, adapters)
+
+    def advance(self, state: State, tokens: Tensor) -> Tensor:
+        """One new token for every row, (B,) → logits of the next one, (B, V)."""
+        slot = state.longest + state.done
+        place = torch.arange(slot + 1, device=tokens.device)
+        seen = (place < state.lengths.unsqueeze(1)) | (place >= state.longest)
+        mask = torch.zeros(seen.shape, dtype=self.embedding.dtype, device=tokens.device).masked_fill_(~seen, float("-inf"))
+        positions = (state.lengths + state.done).unsqueeze(1)
+        hidden = self.step(tokens.unsqueeze(1), positions, slot, mask.unsqueeze(1), state.cache, state.adapters, state.segments)
+        state.done += 1
+        return self.to_logits(hidden[:, 0])
+
+    def drop(self, state: State, keep: Tensor) -> None:
+        """Go on with these rows only. keep: row indices."""
+        state.cache.keep(keep)
+        state.lengths = state.lengths.index_select(0, keep)
+        if state.adapters is not None:
+            state.adapters = state.adapters.select(keep)
+
+    def score(self, state: State, first: Tensor, forest: Forest) -> Tensor:
+        """Log-probability of every label (all its tokens) after every prompt, (B, C).
+
+        All labels are read at once: their tokens are one row of `forest`, in which each sees the prompt and its own label's
+        earlier tokens.
+        """
+        rows, t = len(state.lengths), len(forest.ids)
+        device = first.device
+        total = first.float().log_softmax(-1)[:, forest.first]
+        if t == 0:
+            return total
+        place = torch.arange(state.longest, device=device)
+        prompt = (place < state.lengths.unsqueeze(1)).unsqueeze(1).expand(rows, t, -1)
+        seen = torch.cat((prompt, forest.sees.expand(rows, t, t)), -1)
+        mask = torch.zeros(seen.shape, dtype=self.embedding.dtype, device=device).masked_fill_(~seen, float("-inf"))
+        ids = forest.ids.expand(rows, t)
+        positions = state.lengths.unsqueeze(1) + forest.depth
+        segments = Segments.rows(torch.arange(rows, device=device), t, identity=True)
+        hidden = self.step(ids, positions, state.longest, mask, state.cache, state.adapters, segments)
+        logits = self.to_logits(hidden).float()
+        chosen = logits.gather(-1, forest.next.expand(rows, t).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+        return total.index_add(1, forest.label, chosen)
+
+    def step(
+        self, ids: Tensor, positions: Tensor, slot: int, mask: Tensor, cache: Cache, adapters: Adapters | None, segments: Segments | None
+    ) -> Tensor:
+        """Hidden states of new tokens that see the cache, (B, t) → (B, t, D). Keys and values go to `slot` and after it.
+
+        Args:
+            ids: (B, t).
+            positions: place of each new token in its row, (B, t).
+            mask: added to the scores, (B, t, slot + t): 0 where a token may look, else -inf.
+        """
+        s, (rows, t) = self.shape, ids.shape
+        x = F.embedding(ids.reshape(-1), self.embedding)
+        cos, sin = self.cos[positions].unsqueeze(2), self.sin[positions].unsqueeze(2)
+        for i, layer in enumerate(self.layers):
+            h = _norm(x, layer.norm_1, s.eps)
+            qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, segments).view(rows, t, -1)
+            q, k, v = self._heads(layer, qkv, cos, sin)
+            cache.k[i, :, :, slot : slot + t] = k.transpose(1, 2)
+            cache.v[i, :, :, slot : slot + t] = v.transpose(1, 2)
+            mixed = self._look_back(q, cache.k[i, :, :, : slot + t], cache.v[i, :, :, : slot + t], mask)
+            x = x + adapted_linear(mixed, layer.o, None, f"{i}.o", adapters, segments)
+            h = _norm(x, layer.norm_2, s.eps)
+            gate, up = adapted_linear(h, layer.gate_up, None, f"{i}.gate_up", adapters, segments).chunk(2, -1)
+            x = x + adapted_linear(F.silu(gate) * up, layer.down, None, f"{i}.down", adapters, segments)
+        return _norm(x, self.norm, s.eps).view(rows, t, -1)
+
+    def _look_back(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Attention of (B, t, H, head) over (B, K, T, head), query heads grouped by their key head; (B·t, q_width)."""
+        s, (rows, t, _, _) = self.shape, q.shape
+        group = s.heads // s.kv_heads
+        q = q.view(rows, t, s.kv_heads, group, s.head).permute(0, 2, 3, 1, 4).reshape(rows, s.kv_heads, group * t, s.head)
+        scores = torch.matmul(q, k.transpose(-1, -2)).mul_(s.head**-0.5).view(rows, s.kv_heads, group, t, -1)
+        scores += mask.view(rows, 1, 1, t, -1)
+        weights = torch.softmax(scores, -1).view(rows, s.kv_heads, group * t, -1)
+        out = torch.matmul(weights, v).view(rows, s.kv_heads, group, t, s.head)
+        return out.permute(0, 3, 1, 2, 4).reshape(rows * t, s.q_width)
+
+
+def _norm(x: Tensor, w: Tensor, eps: float) -> Tensor:
+    return _RMSNorm.apply(x, w, eps)  # type: ignore[return-value]
+
+

@@ -1,0 +1,218 @@
+"""Any causal language model that transformers knows, behind the same interface as the lean decoder.
+
+The general path: rows are padded, adapters are added by hooks on the model's own linear modules, and labels are scored as
+whole sequences. Slower than the lean decoder, and right for every family: Gemma, GPT-NeoX, Phi, SmolLM3 …
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from idiolect.data.batch import Batch
+from idiolect.errors import BaseNotFound
+from idiolect.model.adapter import Layout, Site
+from idiolect.model.decoder import Forest
+from idiolect.model.lora import Adapters, Segments, update_only
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A batch as (B, T) rows, padded on the right (training) or on the left (answering)."""
+
+    ids: Tensor
+    mask: Tensor
+    segments: Segments
+    predict: Tensor
+
+
+@dataclass
+class State:
+    """Rows in the middle of being answered."""
+
+    past: Any
+    mask: Tensor
+    positions: Tensor
+    prompts: list[Tensor]
+    adapters: Adapters | None
+
+
+class GeneralModel:
+    """transformers' own model, its linear modules hooked."""
+
+    def __init__(self, model: Any, names: list[str]) -> None:
+        self._model, self._names = model, names
+        self._active: tuple[Adapters, Segments] | None = None
+        self.head: Tensor = model.get_output_embeddings().weight
+        self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        for name in names:
+            model.get_submodule(name).register_forward_hook(self._hook(name))
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> GeneralModel:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            raise BaseNotFound(f"base {path.name!r} cannot be loaded by transformers: {type(error).__name__}") from None
+        model.to(device).eval().requires_grad_(False)
+        return cls(model, linear_names(model))
+
+    def _hook(self, name: str) -> Any:
+        def add_update(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if self._active is None or self._active[0].stack.views(name) is None:
+                return output
+            adapters, segments = self._active
+            flat = args[0].reshape(-1, args[0].shape[-1])
+            return output + update_only(flat, name, adapters, segments).view_as(output)
+
+        return add_update
+
+    @contextmanager
+    def _adapted(self, adapters: Adapters | None, segments: Segments) -> Iterator[None]:
+        self._active = (adapters, segments) if adapters is not None else None
+        try:
+            yield
+        finally:
+            self._active = None
+
+    # -- what can be adapted ---------------------------------------------------------------------------------------
+
+    def sites(self) -> list[Site]:
+        """Every linear module inside the layers; each is a group of its own."""
+        found = []
+        for name in self._names:
+            module = self._model.get_submodule(name)
+            found.append(Site(name, name, module.in_features, module.out_features))
+        return found
+
+    def merged(self, layout: Layout, row: Tensor) -> GeneralModel:
+        """A copy with one adapter added into its weights; every untouched parameter is shared."""
+        matrices = layout.matrices(row)
+        targets = {id(self._model.get_submodule(name).weight) for name in matrices}
+        shared = {id(p): p for p in (*self._model.parameters(), *self._model.buffers()) if id(p) not in targets}
+        for name in self._names:
+            self._model.get_submodule(name)._forward_hooks.clear()
+        twin = copy.deepcopy(self._model, shared)
+        for name, (a, b) in matrices.items():
+            weight = twin.get_submodule(name).weight
+            update = (a.double() @ b.double()).t().to(weight.device) * layout.scale
+            weight.data = (weight.data.double() + update).to(weight.dtype)
+        for name in self._names:
+            self._model.get_submodule(name).register_forward_hook(self._hook(name))
+        return GeneralModel(twin, self._names)
+
+    # -- a whole batch ---------------------------------------------------------------------------------------------
+
+    def plan(self, batch: Batch) -> Padded:
+        return padded(batch, self.head.device)
+
+    def hidden(self, plan: Padded, adapters: Adapters | None = None) -> Tensor:
+        """Normed last hidden states at the asked-for positions, (M, D)."""
+        with self._adapted(adapters, plan.segments):
+            out = self._model.base_model(input_ids=plan.ids, attention_mask=plan.mask, use_cache=False)
+        return out.last_hidden_state.flatten(0, 1).index_select(0, plan.predict)
+
+    def to_logits(self, hidden: Tensor) -> Tensor:
+        logits = self._model.get_output_embeddings()(hidden)
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+    # -- token by token --------------------------------------------------------------------------------------------
+
+    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, State]:
+        from transformers import DynamicCache
+
+        plan = padded(batch, self.head.device, left=True)
+        positions = (plan.mask.cumsum(1) - 1).clamp_(min=0)
+        past = DynamicCache(config=self._model.config)
+        with self._adapted(adapters, plan.segments):
+            out = self._model.base_model(
+                input_ids=plan.ids, attention_mask=plan.mask, position_ids=positions, past_key_values=past, use_cache=True
+            )
+        starts = np.cumsum(batch.lengths) - batch.lengths
+        prompts = [torch.from_numpy(batch.ids[s : s + n]) for s, n in zip(starts, batch.lengths, strict=True)]
+        state = State(out.past_key_values, plan.mask, positions[:, -1], prompts, adapters)
+        return self.to_logits(out.last_hidden_state[:, -1]), state
+
+    def advance(self, state: State, tokens: Tensor) -> Tensor:
+        rows = len(tokens)
+        state.mask = torch.cat((state.mask, state.mask.new_ones(rows, 1)), 1)
+        state.positions = state.positions + 1
+        segments = Segments.rows(torch.arange(rows, device=tokens.device), 1, identity=True)
+        with self._adapted(state.adapters, segments):
+            out = self._model.base_model(
+                input_ids=tokens.unsqueeze(1),
+                attention_mask=state.mask,
+                position_ids=state.positions.unsqueeze(1),
+                past_key_values=state.past,
+                use_cache=True,
+            )
+        return self.to_logits(out.last_hidden_state[:, -1])
+
+    def drop(self, state: State, keep: Tensor) -> None:
+        state.past.batch_select_indices(keep)
+        state.mask, state.positions = state.mask[keep], state.positions[keep]
+        state.prompts = [state.prompts[i] for i in keep.tolist()]
+        if state.adapters is not None:
+            state.adapters = state.adapters.select(keep)
+
+    def score(self, state: State, first: Tensor, forest: Forest) -> Tensor:
+        """Every label as a whole sequence after every prompt, one label at a time: C passes over the prompts."""
+        columns = []
+        for c in range(len(forest.first)):
+            mine = forest.label == c
+            tokens = torch.cat((forest.first[c : c + 1], forest.next[mine])).cpu()
+            columns.append(self._score_one(state, tokens))
+        return torch.stack(columns, 1)
+
+    def _score_one(self, state: State, tokens: Tensor) -> Tensor:
+        rows = [torch.cat((prompt, tokens)) for prompt in state.prompts]
+        n, device = len(tokens), self.head.device
+        longest = max(len(row) for row in rows)
+        ids = torch.stack([nn.functional.pad(row, (longest - len(row), 0)) for row in rows]).to(device)
+        mask = torch.stack([nn.functional.pad(torch.ones_like(row), (longest - len(row), 0)) for row in rows]).to(device)
+        segments = Segments.rows(torch.arange(len(rows), device=device), longest, identity=True)
+        positions = (mask.cumsum(1) - 1).clamp_(min=0)
+        with self._adapted(state.adapters, segments):
+            out = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        log_p = self.to_logits(out.last_hidden_state[:, -n - 1 : -1]).float().log_softmax(-1)
+        return log_p.gather(-1, tokens.to(device).view(1, n, 1).expand(len(rows), n, 1)).sum((1, 2))
+
+
+def linear_names(model: Any) -> list[str]:
+    """Full names of all nn.Linear modules but the output head."""
+    head = model.get_output_embeddings()
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+
+
+def padded(batch: Batch, device: torch.device, *, left: bool = False) -> Padded:
+    """(B, T) rows of a batch."""
+    rows, longest = len(batch.lengths), int(batch.lengths.max())
+    starts = np.cumsum(batch.lengths) - batch.lengths
+    row = np.repeat(np.arange(rows), batch.lengths)
+    within = np.arange(batch.n_tokens) - np.repeat(starts, batch.lengths)
+    column = within + np.repeat(longest - batch.lengths, batch.lengths) if left else within
+    flat = row * longest + column
+    ids, mask = np.zeros(rows * longest, dtype=np.int64), np.zeros(rows * longest, dtype=np.int64)
+    ids[flat], mask[flat] = batch.ids, 1
+    place = np.zeros(rows * longest, dtype=np.int64)
+    place[flat] = np.repeat(batch.offset, batch.lengths) + within
+    segments = Segments.rows(torch.from_numpy(batch.owner).to(device), longest, identity=False)
+    to = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
+    return Padded(
+        to(ids.reshape(rows, longest)),
+        to(mask.reshape(rows, longest)),
+        replace(segments, place=to(place)),
+        to(flat[batch.predict]),
+    )

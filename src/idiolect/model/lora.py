@@ -1,0 +1,262 @@
+"""The low-rank update of each token by its own person's adapter, for many people in one product.
+
+    y[n] = x[n] W + scale · x[n] A[u] B[u],   where u is the owner of token n
+
+Source: Hu et al. 2021, arXiv:2106.09685, eq. 3, per token instead of per model. Tokens are one flat stream in which each
+person's tokens stand together; they are cut into segments of at most the mean length, so that segments stack to (G, L, ·)
+with at most as many empty places as there are tokens, whatever the mixture of people with few and with many.
+
+The frozen product and all updates of one group of modules are one autograd function: W gets no gradient, x gets one only
+where something below wants it, and the gradients of A and B are added straight to the stack of gradients, row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from idiolect.model.adapter import Stack
+from idiolect.types import seed_of
+
+_MIX_1, _MIX_2, _GOLDEN = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15, -0x61C8864680B583EB
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A flat stream of N tokens as G stacked segments of L places, each owned by one slot.
+
+    Attributes:
+        owner: slot of each segment, (G,).
+        gather: token at each place, (G·L,); empty places repeat token 0. None: the stream already has this shape.
+        scatter: place of each token, (N,). None where gather is.
+        place: index of each token within its person's step, (N,), for dropout.
+    """
+
+    owner: Tensor
+    length: int
+    gather: Tensor | None
+    scatter: Tensor | None
+    place: Tensor
+    identity: bool = False
+    """Segment g belongs to slot g, for every slot of the stack: nothing needs to be selected."""
+
+    @classmethod
+    def rows(cls, owner: Tensor, length: int, identity: bool) -> Segments:
+        """Every row a segment of its own, `length` tokens each. owner: (B,)."""
+        place = torch.arange(length, device=owner.device).repeat(len(owner))
+        return cls(owner, length, None, None, place, identity)
+
+    @classmethod
+    def of(cls, owner: np.ndarray, place: np.ndarray, device: torch.device) -> Segments:
+        """The segments of a stream. owner: slot of every token, (N,), ascending; place: (N,)."""
+        slots, counts = np.unique(owner, return_counts=True)
+        place_t = torch.from_numpy(np.ascontiguousarray(place)).to(device)
+        if counts.min() == counts.max():
+            return cls(torch.from_numpy(slots).to(device), int(counts[0]), None, None, place_t)
+        length = max(1, -(-len(owner) // len(slots)))
+        pieces = -(-counts // length)
+        first_piece = np.cumsum(pieces) - pieces
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        scatter = (np.repeat(first_piece, counts) + within // length) * length + within % length
+        gather = np.zeros(int(pieces.sum()) * length, dtype=np.int64)
+        gather[scatter] = np.arange(len(owner))
+        tensors = (torch.from_numpy(array).to(device) for array in (np.repeat(slots, pieces), gather, scatter))
+        owners, gather_t, scatter_t = tensors
+        return cls(owners, length, gather_t, scatter_t, place_t)
+
+    def own(self, stacked: Tensor) -> Tensor:
+        """What belongs to each segment, (S, …) → (G, …)."""
+        return stacked if self.identity else stacked.index_select(0, self.owner)
+
+    def spread(self, x: Tensor, *, zero: bool = False) -> Tensor:
+        """(N, D) → (G, L, D). `zero` empties the empty places; else they hold numbers that must not be used."""
+        if self.gather is None or self.scatter is None:
+            return x.reshape(len(self.owner), self.length, -1)
+        if zero:
+            out = x.new_zeros(len(self.gather), x.shape[-1])
+            out.index_copy_(0, self.scatter, x)
+        else:
+            out = x.index_select(0, self.gather)
+        return out.view(len(self.owner), self.length, -1)
+
+    def flatten(self, x: Tensor) -> Tensor:
+        """(G, L, D) → (N, D)."""
+        flat = x.reshape(-1, x.shape[-1])
+        return flat if self.scatter is None else flat.index_select(0, self.scatter)
+
+
+@lru_cache(maxsize=4096)
+def _salt(group: str) -> int:
+    return seed_of("dropout", group)
+
+
+def keep_mask(keys: Tensor, width: int, p: float) -> Tensor:
+    """Which of (n, width) values dropout keeps, as bool: a hash of (key, column), so that a token's mask depends on nothing else.
+
+    keys: (n,) int64, one per token. The hash is splitmix64's finaliser (Steele et al. 2014) in wrapping int64 arithmetic.
+    """
+    x = keys.unsqueeze(1) + torch.arange(1, width + 1, device=keys.device) * _GOLDEN
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2
+    x = x ^ ((x >> 31) & 0x1FFFFFFFF)
+    return (x & 0xFFFFFF) >= int(p * 0x1000000)
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """LoRA dropout of one step: probability, and one key per slot that already holds (seed, person, epoch, step)."""
+
+    p: float
+    keys: Tensor
+
+    def mask(self, segments: Segments, group: str, width: int) -> Tensor:
+        """(N, width) factors, 0 or 1 / (1 - p)."""
+        salt = _salt(group)
+        owner = segments.owner.repeat_interleave(segments.length)
+        owner = owner if segments.scatter is None else owner.index_select(0, segments.scatter)
+        keys = (self.keys[owner] ^ salt) + segments.place * _MIX_2
+        return keep_mask(keys, width, self.p).to(torch.float32).mul_(1 / (1 - self.p))
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What a forward pass knows of the adapters: the stack, where gradients go, and dropout.
+
+    `gradients` is a stack of the same layout that backward adds to; None while nothing is trained. `anchor` requires a
+    gradient, so that autograd visits functions none of whose inputs do.
+    """
+
+    stack: Stack
+    scale: Tensor
+    gradients: Stack | None = None
+    dropout: Dropout | None = None
+    anchor: Tensor | None = None
+
+    def select(self, rows: Tensor) -> Adapters:
+        """The same for these rows of the stack."""
+        return Adapters(Stack(self.stack.layout, self.stack.rows.index_select(0, rows)), self.scale.index_select(0, rows))
+
+    def views(self, name: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A (S, D, m·R) and the B (S, R, O) of a group that is known to be a target."""
+        found = self.stack.views(name)
+        assert found is not None
+        return found
+
+    def gradient_views(self, name: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same of the gradients."""
+        found = self.gradients.views(name) if self.gradients is not None else None
+        assert found is not None
+        return found
+
+
+def _add_updates(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Add every person's update of one group to y (N, O) in place. Returns what backward needs: spread x, h, mask."""
+    a, bs = adapters.views(name)
+    rank = adapters.stack.layout.rank
+    mask = adapters.dropout.mask(segments, name, x.shape[1]).to(x.dtype) if adapters.dropout else None
+    spread = segments.spread((x if mask is None else x * mask).to(a.dtype))
+    h = torch.bmm(spread, segments.own(a))
+    h *= segments.own(adapters.scale).view(-1, 1, 1)
+    for j, (site, b) in enumerate(zip(adapters.stack.sites(name), bs, strict=True)):
+        update = torch.bmm(h[:, :, j * rank : (j + 1) * rank], segments.own(b))
+        y[:, site.column : site.column + site.d_out] += segments.flatten(update).to(y.dtype)
+    return spread, h, mask
+
+
+def _updates_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Add the gradients of A and B to the stack of gradients; returns what flows to x, (N, D), where that is wanted."""
+    adapters, segments, name = ctx.adapters, ctx.segments, ctx.name
+    (a, bs), (ga, gbs) = adapters.views(name), adapters.gradient_views(name)
+    owner, rank = segments.owner, adapters.stack.layout.rank
+    dh = torch.empty_like(h)
+    for j, (site, b, gb) in enumerate(zip(adapters.stack.sites(name), bs, gbs, strict=True)):
+        mine = slice(j * rank, (j + 1) * rank)
+        g = segments.spread(gy[:, site.column : site.column + site.d_out].to(h.dtype), zero=True)
+        gb.index_add_(0, owner, torch.bmm(h[:, :, mine].transpose(1, 2), g))
+        dh[:, :, mine] = torch.bmm(g, segments.own(b).transpose(1, 2))
+    dh *= segments.own(adapters.scale).view(-1, 1, 1)
+    ga.index_add_(0, owner, torch.bmm(spread.transpose(1, 2), dh))
+    if not ctx.needs_input_grad[0]:
+        return None
+    through = segments.flatten(torch.bmm(dh, segments.own(a).transpose(1, 2))).to(gy.dtype)
+    return through if mask is None else through * mask
+
+
+class _AdaptedLinear(Function):
+    """x W (+ bias) + the updates of one group of modules, with gradients for x and for the stack only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, anchor: Tensor | None, name: str, adapters: Adapters, segments: Segments
+    ) -> Tensor:
+        y = torch.mm(x, w) if bias is None else torch.addmm(bias, x, w)
+        kept = _add_updates(y, x, name, adapters, segments)
+        ctx.save_for_backward(w, *kept)
+        ctx.name, ctx.adapters, ctx.segments = name, adapters, segments
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        w, *kept = ctx.saved_tensors
+        dx = _updates_backward(ctx, grads[0], *kept)
+        if dx is not None:
+            dx.addmm_(grads[0], w.t())
+        return dx, None, None, None, None, None, None
+
+
+class _FrozenLinear(Function):
+    """x W (+ bias), where W and the bias never get a gradient and x itself need not be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(w)
+        return torch.mm(x, w) if bias is None else torch.addmm(bias, x, w)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (w,) = ctx.saved_tensors
+        return torch.mm(grads[0], w.t()), None, None
+
+
+class _UpdateOnly(Function):
+    """The updates alone, for modules whose frozen product somebody else computes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, anchor: Tensor | None, name: str, adapters: Adapters, segments: Segments) -> Tensor:
+        y = x.new_zeros(x.shape[0], sum(site.d_out for site in adapters.stack.sites(name)))
+        ctx.save_for_backward(*_add_updates(y, x, name, adapters, segments))
+        ctx.name, ctx.adapters, ctx.segments = name, adapters, segments
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _updates_backward(ctx, grads[0], *ctx.saved_tensors), None, None, None, None
+
+
+def adapted_linear(
+    x: Tensor, w: Tensor, bias: Tensor | None, name: str, adapters: Adapters | None, segments: Segments | None
+) -> Tensor:
+    """x W + bias plus each person's update, (N, D) → (N, O).
+
+    Args:
+        x: activations, (N, D).
+        w: frozen weight, (D, O): the transpose of torch's nn.Linear layout, faster in small decode batches on a CPU.
+        bias: (O,) or None.
+        name: the group of modules, which the adapters' layout may or may not target.
+        adapters: None for the base alone.
+        segments: whose tokens they are; needed with adapters.
+    """
+    if adapters is None or segments is None or adapters.stack.views(name) is None:
+        return _FrozenLinear.apply(x, w, bias)  # type: ignore[no-any-return]
+    return _AdaptedLinear.apply(x, w, bias, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
+
+
+def update_only(x: Tensor, name: str, adapters: Adapters, segments: Segments) -> Tensor:
+    """Each person's update alone, (N, D) → (N, O), for a group of one module."""
+    return _UpdateOnly.apply(x, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
