@@ -11,7 +11,7 @@ arXiv:2104.09864 (rotary embedding); Shazeer 2020, arXiv:2002.05202 (SwiGLU); Zh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,10 +76,10 @@ class _RMSNorm(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, w, r = ctx.saved_tensors
-        g = grads[0] * w
+        g = (grads[0] * w).to(r.dtype)
         wide = x.to(r.dtype)
-        along = torch.linalg.vecdot(g.to(r.dtype), wide).unsqueeze_(-1).mul_(r.pow(3)).div_(x.shape[-1])
-        return (g * r).sub_(wide * along).to(x.dtype), None, None
+        along = torch.linalg.vecdot(g, wide).unsqueeze_(-1).mul_(r.pow(3)).div_(x.shape[-1])
+        return g.mul_(r).addcmul_(wide, along, value=-1).to(x.dtype), None, None
 
 
 class _SwiGLU(Function):
@@ -97,46 +97,75 @@ class _SwiGLU(Function):
         gate, up = gate_up.chunk(2, -1)
         out = torch.empty_like(gate_up)
         d_gate, d_up = out.chunk(2, -1)
-        s = torch.sigmoid(gate)
-        silu = gate * s
-        torch.mul(grads[0], silu, out=d_up)
-        # d silu = s + silu (1 - s)
-        torch.sub(1, s, out=d_gate)
-        d_gate.mul_(silu).add_(s).mul_(up).mul_(grads[0])
+        torch.mul(grads[0], F.silu(gate), out=d_up)
+        torch.ops.aten.silu_backward.grad_input(grads[0] * up, gate, grad_input=d_gate)
         return out
 
 
-class _Permute(Function):
-    """Rows of x by index. Backward takes each row's gradient from one place, so both ways are plain gathers."""
+class _ToHeads(Function):
+    """The fused (N, F) projections as padded, rotated heads: q (b, t, H, d), k and v (b, t, K, d) for each bin in turn.
+
+    Both ways are plain gathers: a padded place past a row's end repeats a token, and takes no gradient back.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(back)
-        return x.index_select(0, there)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
-
-
-class _Rotate(Function):
-    """Rotary embedding of the q and k heads of (b, t, H, head), in Hugging Face's half-split layout; v heads pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, plan: Plan, shape: Shape, cos: Tensor, sin: Tensor) -> Any:
+        ctx.plan, ctx.shape = plan, shape
         ctx.save_for_backward(cos, sin)
-        return rotate(x, cos, sin)
+        stream = qkv if plan.there is None else qkv.index_select(0, plan.there)
+        return tuple(_each_bin(stream, plan, shape, cos, sin))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         cos, sin = ctx.saved_tensors
-        return rotate(grads[0], cos, -sin), None, None
+        plan, s = ctx.plan, ctx.shape
+        out = grads[0].new_empty(sum(b.rows * b.length for b in plan.bins), s.q_width + 2 * s.kv_width)
+        start = 0
+        for part, (gq, gk, gv) in zip(plan.bins, zip(*[iter(grads)] * 3, strict=True), strict=True):
+            size = part.rows * part.length
+            heads = out[start : start + size].view(part.rows, part.length, -1, s.head)
+            c, n = cos[: part.length].unsqueeze(1), -sin[: part.length].unsqueeze(1)
+            rotate(gq, c, n, out=heads[:, :, : s.heads])
+            rotate(gk, c, n, out=heads[:, :, s.heads : s.heads + s.kv_heads])
+            heads[:, :, s.heads + s.kv_heads :] = gv
+            start += size
+        return out if plan.back is None else out.index_select(0, plan.back), None, None, None, None
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (…, head); cos, sin: broadcastable, (…, head / 2)."""
+def _each_bin(stream: Tensor, plan: Plan, s: Shape, cos: Tensor, sin: Tensor) -> Iterator[Tensor]:
+    """q, k, v of every bin, rotated where they stand."""
+    start = 0
+    for part in plan.bins:
+        size = part.rows * part.length
+        heads = stream[start : start + size].view(part.rows, part.length, -1, s.head)
+        qk = rotate(heads[:, :, : s.heads + s.kv_heads], cos[: part.length].unsqueeze(1), sin[: part.length].unsqueeze(1))
+        v = heads[:, :, s.heads + s.kv_heads :]
+        # An output of an autograd function must not be a view of its input.
+        yield from (qk[:, :, : s.heads], qk[:, :, s.heads :], v.contiguous() if plan.there is None else v)
+        start += size
+
+
+class _FromHeads(Function):
+    """Attention's padded outputs, one (b·t, W) per bin, back to the stream, (N, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, *outs: Tensor) -> Tensor:
+        ctx.plan = plan
+        return (outs[0] if len(outs) == 1 else torch.cat(outs)).index_select(0, plan.back)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        plan = ctx.plan
+        spread = grads[0].index_select(0, plan.there)
+        # A place past a row's end repeats a token that already has its gradient.
+        spread.index_fill_(0, plan.empty, 0)
+        return None, *spread.split([b.rows * b.length for b in plan.bins])
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor | None = None) -> Tensor:
+    """Rotary embedding in Hugging Face's half-split layout. x: (…, head); cos, sin: broadcastable, (…, head / 2)."""
     left, right = x.chunk(2, -1)
-    out = torch.empty_like(x)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
     out_left, out_right = out.chunk(2, -1)
     torch.mul(left, cos, out=out_left)
     out_left.addcmul_(right, sin, value=-1)
@@ -162,6 +191,7 @@ class Plan:
         bins: shapes of the padded rows.
         there: stream position of each padded place, bins one after another; None: the stream is one full bin.
         back: padded place of each stream position, (N,).
+        empty: padded places past the ends of rows.
         segments: of the whole stream.
         answers: of the asked-for positions only.
         predict: (M,).
@@ -171,6 +201,7 @@ class Plan:
     bins: tuple[Bin, ...]
     there: Tensor | None
     back: Tensor | None
+    empty: Tensor
     segments: Segments
     answers: Segments
     predict: Tensor
@@ -205,6 +236,7 @@ class Plan:
             bins=tuple(bins),
             there=None if straight else to(stream),
             back=None if straight else to(back),
+            empty=to(np.setdiff1d(np.arange(total), back, assume_unique=True)),
             segments=Segments.of(owner, place, device),
             answers=Segments.of(owner[batch.predict], place[batch.predict], device),
             predict=to(batch.predict),
@@ -345,32 +377,32 @@ class Decoder:
             segments = plan.segments
             if i == len(self.layers) - 1:
                 x, mixed, segments = x.index_select(0, plan.predict), mixed.index_select(0, plan.predict), plan.answers
-            x = x + adapted_linear(mixed, layer.o, None, f"{i}.o", adapters, segments)
+            x = adapted_linear(mixed, layer.o, x, f"{i}.o", adapters, segments)
             h = _norm(x, layer.norm_2, self.shape.eps)
             gated = _SwiGLU.apply(adapted_linear(h, layer.gate_up, None, f"{i}.gate_up", adapters, segments))
-            x = x + adapted_linear(gated, layer.down, None, f"{i}.down", adapters, segments)
+            x = adapted_linear(gated, layer.down, x, f"{i}.down", adapters, segments)
         return _norm(x, self.norm, self.shape.eps)
 
     def _attend(self, i: int, layer: Layer, x: Tensor, plan: Plan, adapters: Adapters | None, cache: Cache | None) -> Tensor:
         """Causal attention within each row, (N, D) → (N, q_width), before the output projection."""
         h = _norm(x, layer.norm_1, self.shape.eps)
         qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
-        if plan.there is not None:
-            qkv = _Permute.apply(qkv, plan.there, plan.back)
-        outs, start = [], 0
-        for part in plan.bins:
-            size = part.rows * part.length
-            mine = qkv if len(plan.bins) == 1 else qkv[start : start + size]
-            outs.append(self._attend_bin(i, layer, mine.view(part.rows, part.length, -1), cache))
-            start += size
-        out = outs[0] if len(outs) == 1 else torch.cat(outs)
-        return out if plan.there is None else _Permute.apply(out, plan.back, plan.there)  # type: ignore[return-value]
+        heads = self._split(layer, qkv, plan)
+        outs = [self._attend_bin(i, *heads[n : n + 3], cache) for n in range(0, len(heads), 3)]
+        return outs[0] if plan.back is None else _FromHeads.apply(plan, *outs)  # type: ignore[return-value]
 
-    def _attend_bin(self, i: int, layer: Layer, qkv: Tensor, cache: Cache | None) -> Tensor:
-        """(b, t, fused) → (b·t, q_width)."""
-        s, (rows, length, _) = self.shape, qkv.shape
-        cos, sin = self.cos[:length].unsqueeze(1), self.sin[:length].unsqueeze(1)
-        q, k, v = self._heads(layer, qkv, cos, sin)
+    def _split(self, layer: Layer, qkv: Tensor, plan: Plan) -> Sequence[Tensor]:
+        """q, k, v of every bin, rotated. Qwen3 norms its heads before rotating them, in the flat stream."""
+        s = self.shape
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k, v = qkv.view(len(qkv), -1, s.head).split([s.heads, s.kv_heads, s.kv_heads], 1)
+            normed = (_norm(q, layer.q_norm, s.eps), _norm(k, layer.k_norm, s.eps), v)
+            qkv = torch.cat(normed, 1).view(len(qkv), -1)
+        return _ToHeads.apply(qkv, plan, s, self.cos, self.sin)  # type: ignore[return-value]
+
+    def _attend_bin(self, i: int, q: Tensor, k: Tensor, v: Tensor, cache: Cache | None) -> Tensor:
+        """q (b, t, H, d), k and v (b, t, K, d) → (b·t, q_width)."""
+        s, (rows, length, _, _) = self.shape, q.shape
         if cache is not None:
             cache.k[i, :, :, :length] = k.transpose(1, 2)
             cache.v[i, :, :, :length] = v.transpose(1, 2)
@@ -379,19 +411,6 @@ class Decoder:
             k, v = k.repeat_interleave(group, 2), v.repeat_interleave(group, 2)
         out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
         return out.transpose(1, 2).reshape(rows * length, s.q_width)
-
-    def _heads(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split (b, t, fused) into rotated q (b, t, H, head), rotated k and v (b, t, K, head)."""
-        s, (rows, length, _) = self.shape, qkv.shape
-        qk, v = qkv.split([s.q_width + s.kv_width, s.kv_width], -1)
-        qk = qk.view(rows, length, s.heads + s.kv_heads, s.head)
-        v = v.view(rows, length, s.kv_heads, s.head)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = qk.split([s.heads, s.kv_heads], 2)
-            qk = torch.cat((_norm(q, layer.q_norm, s.eps), _norm(k, layer.k_norm, s.eps)), 2)
-        qk = _Rotate.apply(qk, cos, sin)
-        q, k = qk.split([s.heads, s.kv_heads], 2)  # type: ignore[union-attr]
-        return q, k, v
 
     def plan(self, batch: Batch) -> Plan:
         """What `hidden` needs to know of a batch."""
@@ -481,11 +500,19 @@ class Decoder:
             cache.k[i, :, :, slot : slot + t] = k.transpose(1, 2)
             cache.v[i, :, :, slot : slot + t] = v.transpose(1, 2)
             mixed = self._look_back(q, cache.k[i, :, :, : slot + t], cache.v[i, :, :, : slot + t], mask)
-            x = x + adapted_linear(mixed, layer.o, None, f"{i}.o", adapters, segments)
+            x = adapted_linear(mixed, layer.o, x, f"{i}.o", adapters, segments)
             h = _norm(x, layer.norm_2, s.eps)
             gate, up = adapted_linear(h, layer.gate_up, None, f"{i}.gate_up", adapters, segments).chunk(2, -1)
-            x = x + adapted_linear(F.silu(gate) * up, layer.down, None, f"{i}.down", adapters, segments)
+            x = adapted_linear(F.silu(gate) * up, layer.down, x, f"{i}.down", adapters, segments)
         return _norm(x, self.norm, s.eps).view(rows, t, -1)
+
+    def _heads(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, t, fused) → rotated q (B, t, H, d), rotated k and v (B, t, K, d)."""
+        s = self.shape
+        q, k, v = qkv.view(*qkv.shape[:2], -1, s.head).split([s.heads, s.kv_heads, s.kv_heads], 2)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = _norm(q, layer.q_norm, s.eps), _norm(k, layer.k_norm, s.eps)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
 
     def _look_back(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """Attention of (B, t, H, head) over (B, K, T, head), query heads grouped by their key head; (B·t, q_width)."""

@@ -24,6 +24,9 @@ from torch.autograd import Function
 from idiolect.model.adapter import Stack
 from idiolect.types import seed_of
 
+LONG = 48
+"""Tokens per person from which a CPU is faster going person by person than gathering everybody into a stack."""
+
 _MIX_1, _MIX_2, _GOLDEN = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15, -0x61C8864680B583EB
 
 
@@ -36,6 +39,7 @@ class Segments:
         gather: token at each place, (G·L,); empty places repeat token 0. None: the stream already has this shape.
         scatter: place of each token, (N,). None where gather is.
         place: index of each token within its person's step, (N,), for dropout.
+        empty: the empty places.
     """
 
     owner: Tensor
@@ -43,8 +47,11 @@ class Segments:
     gather: Tensor | None
     scatter: Tensor | None
     place: Tensor
+    empty: Tensor | None = None
     identity: bool = False
     """Segment g belongs to slot g, for every slot of the stack: nothing needs to be selected."""
+    spans: tuple[tuple[int, int, int], ...] = ()
+    """(slot, first token, end) of each person, where going one by one is faster than stacking."""
 
     @classmethod
     def rows(cls, owner: Tensor, length: int, identity: bool) -> Segments:
@@ -57,6 +64,11 @@ class Segments:
         """The segments of a stream. owner: slot of every token, (N,), ascending; place: (N,)."""
         slots, counts = np.unique(owner, return_counts=True)
         place_t = torch.from_numpy(np.ascontiguousarray(place)).to(device)
+        if device.type == "cpu" and len(owner) >= LONG * len(slots):
+            ends = np.cumsum(counts)
+            spans = tuple(zip(slots.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True))
+            token_owner = torch.from_numpy(owner)
+            return cls(token_owner, 1, None, None, place_t, spans=spans)
         if counts.min() == counts.max():
             return cls(torch.from_numpy(slots).to(device), int(counts[0]), None, None, place_t)
         length = max(1, -(-len(owner) // len(slots)))
@@ -66,9 +78,14 @@ class Segments:
         scatter = (np.repeat(first_piece, counts) + within // length) * length + within % length
         gather = np.zeros(int(pieces.sum()) * length, dtype=np.int64)
         gather[scatter] = np.arange(len(owner))
-        tensors = (torch.from_numpy(array).to(device) for array in (np.repeat(slots, pieces), gather, scatter))
-        owners, gather_t, scatter_t = tensors
-        return cls(owners, length, gather_t, scatter_t, place_t)
+        empty = np.setdiff1d(np.arange(len(gather)), scatter, assume_unique=True)
+        arrays = (np.repeat(slots, pieces), gather, scatter, empty)
+        owners, gather_t, scatter_t, empty_t = (torch.from_numpy(array).to(device) for array in arrays)
+        return cls(owners, length, gather_t, scatter_t, place_t, empty_t)
+
+    def scale_of(self, scale: Tensor) -> Tensor:
+        """Each token's own scale, (N, 1)."""
+        return scale.index_select(0, self.owner).unsqueeze(1)
 
     def own(self, stacked: Tensor) -> Tensor:
         """What belongs to each segment, (S, …) → (G, …)."""
@@ -78,11 +95,9 @@ class Segments:
         """(N, D) → (G, L, D). `zero` empties the empty places; else they hold numbers that must not be used."""
         if self.gather is None or self.scatter is None:
             return x.reshape(len(self.owner), self.length, -1)
-        if zero:
-            out = x.new_zeros(len(self.gather), x.shape[-1])
-            out.index_copy_(0, self.scatter, x)
-        else:
-            out = x.index_select(0, self.gather)
+        out = x.index_select(0, self.gather)
+        if zero and self.empty is not None:
+            out.index_fill_(0, self.empty, 0)
         return out.view(len(self.owner), self.length, -1)
 
     def flatten(self, x: Tensor) -> Tensor:
@@ -118,7 +133,7 @@ class Dropout:
     def mask(self, segments: Segments, group: str, width: int) -> Tensor:
         """(N, width) factors, 0 or 1 / (1 - p)."""
         salt = _salt(group)
-        owner = segments.owner.repeat_interleave(segments.length)
+        owner = segments.owner if segments.length == 1 else segments.owner.repeat_interleave(segments.length)
         owner = owner if segments.scatter is None else owner.index_select(0, segments.scatter)
         keys = (self.keys[owner] ^ salt) + segments.place * _MIX_2
         return keep_mask(keys, width, self.p).to(torch.float32).mul_(1 / (1 - self.p))
@@ -155,22 +170,78 @@ class Adapters:
         return found
 
 
-def _add_updates(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Add every person's update of one group to y (N, O) in place. Returns what backward needs: spread x, h, mask."""
-    a, bs = adapters.views(name)
-    rank = adapters.stack.layout.rank
+def _add_updates(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor | None, ...]:
+    """Add every person's update of one group to y (N, O) in place. Returns what backward needs: input, h, dropout mask."""
     mask = adapters.dropout.mask(segments, name, x.shape[1]).to(x.dtype) if adapters.dropout else None
-    spread = segments.spread((x if mask is None else x * mask).to(a.dtype))
+    dropped = x if mask is None else x * mask
+    own = _one_by_one if segments.spans else _stacked
+    return *own(y, dropped, name, adapters, segments), mask
+
+
+def _one_by_one(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor, Tensor]:
+    """Person by person on slices of the stream, nothing copied: the faster way where each has many tokens, on a CPU."""
+    (a, bs), rank = adapters.views(name), adapters.stack.layout.rank
+    x = x.to(a.dtype)
+    h = x.new_empty(len(x), a.shape[-1])
+    sites = adapters.stack.sites(name)
+    straight = y.dtype == a.dtype
+    for slot, start, end in segments.spans:
+        torch.mm(x[start:end], a[slot], out=h[start:end])
+    h *= segments.scale_of(adapters.scale)
+    for j, (site, b) in enumerate(zip(sites, bs, strict=True)):
+        out = y[:, site.column : site.column + site.d_out]
+        for slot, start, end in segments.spans:
+            mine = h[start:end, j * rank : (j + 1) * rank]
+            if straight:
+                out[start:end].addmm_(mine, b[slot])
+            else:
+                out[start:end] += torch.mm(mine, b[slot]).to(y.dtype)
+    return x, h
+
+
+def _stacked(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor, Tensor]:
+    """All people in one product: the faster way on an accelerator, and where each has few tokens."""
+    (a, bs), rank = adapters.views(name), adapters.stack.layout.rank
+    spread = segments.spread(x.to(a.dtype))
     h = torch.bmm(spread, segments.own(a))
     h *= segments.own(adapters.scale).view(-1, 1, 1)
     for j, (site, b) in enumerate(zip(adapters.stack.sites(name), bs, strict=True)):
         update = torch.bmm(h[:, :, j * rank : (j + 1) * rank], segments.own(b))
         y[:, site.column : site.column + site.d_out] += segments.flatten(update).to(y.dtype)
-    return spread, h, mask
+    return spread, h
 
 
-def _updates_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor, mask: Tensor | None) -> Tensor | None:
+def _updates_backward(ctx: Any, gy: Tensor, x: Tensor, h: Tensor, mask: Tensor | None) -> Tensor | None:
     """Add the gradients of A and B to the stack of gradients; returns what flows to x, (N, D), where that is wanted."""
+    own = _one_by_one_backward if ctx.segments.spans else _stacked_backward
+    through = own(ctx, gy, x, h)
+    if through is None:
+        return None
+    through = through.to(gy.dtype)
+    return through if mask is None else through.mul_(mask)
+
+
+def _one_by_one_backward(ctx: Any, gy: Tensor, x: Tensor, h: Tensor) -> Tensor | None:
+    adapters, segments, name = ctx.adapters, ctx.segments, ctx.name
+    (a, bs), (ga, gbs) = adapters.views(name), adapters.gradient_views(name)
+    rank, sites = adapters.stack.layout.rank, adapters.stack.sites(name)
+    dh = torch.empty_like(h)
+    for j, (site, b, gb) in enumerate(zip(sites, bs, gbs, strict=True)):
+        mine = slice(j * rank, (j + 1) * rank)
+        g = gy[:, site.column : site.column + site.d_out].to(h.dtype)
+        for slot, start, end in segments.spans:
+            gb[slot].addmm_(h[start:end, mine].t(), g[start:end])
+            torch.mm(g[start:end], b[slot].t(), out=dh[start:end, mine])
+    dh *= segments.scale_of(adapters.scale)
+    dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+    for slot, start, end in segments.spans:
+        ga[slot].addmm_(x[start:end].t(), dh[start:end])
+        if dx is not None:
+            torch.mm(dh[start:end], a[slot].t(), out=dx[start:end])
+    return dx
+
+
+def _stacked_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor) -> Tensor | None:
     adapters, segments, name = ctx.adapters, ctx.segments, ctx.name
     (a, bs), (ga, gbs) = adapters.views(name), adapters.gradient_views(name)
     owner, rank = segments.owner, adapters.stack.layout.rank
@@ -184,18 +255,17 @@ def _updates_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor, mask: Ten
     ga.index_add_(0, owner, torch.bmm(spread.transpose(1, 2), dh))
     if not ctx.needs_input_grad[0]:
         return None
-    through = segments.flatten(torch.bmm(dh, segments.own(a).transpose(1, 2))).to(gy.dtype)
-    return through if mask is None else through * mask
+    return segments.flatten(torch.bmm(dh, segments.own(a).transpose(1, 2)))
 
 
 class _AdaptedLinear(Function):
-    """x W (+ bias) + the updates of one group of modules, with gradients for x and for the stack only."""
+    """x W (+ what is added) + the updates of one group of modules, with gradients for x and for the stack only."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, anchor: Tensor | None, name: str, adapters: Adapters, segments: Segments
+        ctx: Any, x: Tensor, w: Tensor, added: Tensor | None, anchor: Tensor | None, name: str, adapters: Adapters, segments: Segments
     ) -> Tensor:
-        y = torch.mm(x, w) if bias is None else torch.addmm(bias, x, w)
+        y = torch.mm(x, w) if added is None else torch.addmm(added, x, w)
         kept = _add_updates(y, x, name, adapters, segments)
         ctx.save_for_backward(w, *kept)
         ctx.name, ctx.adapters, ctx.segments = name, adapters, segments
@@ -207,21 +277,22 @@ class _AdaptedLinear(Function):
         dx = _updates_backward(ctx, grads[0], *kept)
         if dx is not None:
             dx.addmm_(grads[0], w.t())
-        return dx, None, None, None, None, None, None
+        return dx, None, grads[0] if ctx.needs_input_grad[2] else None, None, None, None, None
 
 
 class _FrozenLinear(Function):
-    """x W (+ bias), where W and the bias never get a gradient and x itself need not be kept."""
+    """x W (+ what is added), where W never gets a gradient and x itself need not be kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, added: Tensor | None) -> Tensor:
         ctx.save_for_backward(w)
-        return torch.mm(x, w) if bias is None else torch.addmm(bias, x, w)
+        return torch.mm(x, w) if added is None else torch.addmm(added, x, w)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (w,) = ctx.saved_tensors
-        return torch.mm(grads[0], w.t()), None, None
+        dx = torch.mm(grads[0], w.t()) if ctx.needs_input_grad[0] else None
+        return dx, None, grads[0] if ctx.needs_input_grad[2] else None
 
 
 class _UpdateOnly(Function):
@@ -240,21 +311,21 @@ class _UpdateOnly(Function):
 
 
 def adapted_linear(
-    x: Tensor, w: Tensor, bias: Tensor | None, name: str, adapters: Adapters | None, segments: Segments | None
+    x: Tensor, w: Tensor, added: Tensor | None, name: str, adapters: Adapters | None, segments: Segments | None
 ) -> Tensor:
-    """x W + bias plus each person's update, (N, D) → (N, O).
+    """x W + added + each person's update, (N, D) → (N, O).
 
     Args:
         x: activations, (N, D).
         w: frozen weight, (D, O): the transpose of torch's nn.Linear layout, faster in small decode batches on a CPU.
-        bias: (O,) or None.
+        added: a bias (O,) or a residual (N, O), or None.
         name: the group of modules, which the adapters' layout may or may not target.
         adapters: None for the base alone.
         segments: whose tokens they are; needed with adapters.
     """
     if adapters is None or segments is None or adapters.stack.views(name) is None:
-        return _FrozenLinear.apply(x, w, bias)  # type: ignore[no-any-return]
-    return _AdaptedLinear.apply(x, w, bias, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
+        return _FrozenLinear.apply(x, w, added)  # type: ignore[no-any-return]
+    return _AdaptedLinear.apply(x, w, added, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
 
 
 def update_only(x: Tensor, name: str, adapters: Adapters, segments: Segments) -> Tensor:

@@ -1,0 +1,99 @@
+"""`python -m idiolect.bench NAME`: run one benchmark, print its figures, write them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from idiolect.bench import machine
+from idiolect.errors import IdiolectError
+
+NAMES = ("train", "serve", "load", "memory")
+SHAPES = ("small", "135m", "tiny")
+WORKLOADS = ("w0", "short", "template")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 where every method gave the same results, 1 where they differed: speed without agreement counts for nothing."""
+    options = _parser().parse_args(argv)
+    names = options.workload or list(WORKLOADS) if options.name == "train" else [None]
+    try:
+        results = [run(options.name, workload, **_given(options)) for workload in names]
+    except IdiolectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    for result in results:
+        print("\n".join(lines(result)))
+    return 0 if all(result.get("agreement", {}).get("agrees", True) for result in results) else 1
+
+
+def run(name: str, workload: str | None = None, **options: Any) -> dict[str, Any]:
+    """One benchmark by name; threads are set before torch is loaded, which is why the imports are here."""
+    machine.set_up_threads(options.get("threads"))
+    if name == "train":
+        from idiolect.bench.train import bench_train
+
+        options.pop("peer_people", None)
+        return bench_train(workload or "w0", **options)
+    bench = _others()[name]
+    if name != "serve":
+        options.pop("rounds", None)
+    if name != "load":
+        options.pop("peer_people", None)
+    return bench(**options)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The figures as a few lines of text, ratios with the spread over rounds."""
+    told = [f"{result['bench']}  ({result['hardware']['cpu']}, {result['threads']} threads, load {result['load_average'][:1]})"]
+    for name, method in result.get("methods", {}).items():
+        if name in ("slot", "peft_load_adapter"):
+            told.append(f"  {name:<18} median {1e3 * method['median_s']:9.2f} ms, greatest {1e3 * method['max_s']:9.2f} ms")
+            continue
+        rate = method.get("people_per_minute") or method.get("tokens_per_s") or 0.0
+        unit = "people/min" if "people_per_minute" in method else "tokens/s"
+        ratios = [f"{r['median']:.2f}x {base} ({r['min']:.2f}–{r['max']:.2f})" for base, r in method["vs"].items()]
+        above = f"; {method['floor']['times_above_floor']:.2f} × the FLOP floor" if "floor" in method else ""
+        told.append(f"  {name:<12} {rate:9.1f} {unit}  {', '.join(ratios)}{above}")
+    if "peak_bytes" in result:
+        growth = result["growth_bytes_per_person"]
+        told.append(f"  peak {result['peak_bytes'] / 2**20:.1f} MiB, growth {growth:.0f} bytes a person")
+    if "agreement" in result:
+        told.append(f"  agreement: {result['agreement']}")
+    return told
+
+
+def _others() -> dict[str, Callable[..., dict[str, Any]]]:
+    from idiolect.bench.load import bench_load
+    from idiolect.bench.memory import bench_memory
+    from idiolect.bench.serve import bench_serve
+
+    return {"serve": bench_serve, "load": bench_load, "memory": bench_memory}
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given on the command line; the rest is left to each benchmark's defaults."""
+    names = ("shape", "rounds", "out", "people", "peer_people", "seed", "threads")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {**given, "say": lambda line: print(line, file=sys.stderr, flush=True)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m idiolect.bench", description="Speed and memory against the peers.")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="train only; may be repeated (default: all)")
+    parser.add_argument("--shape", choices=SHAPES, help="sizes of the random base (default: small, 256 × 6 layers)")
+    parser.add_argument("--people", type=int)
+    parser.add_argument("--peers", dest="peer_people", type=int, help="load only: adapters that PEFT loads (default: 128)")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds after one warm-up (default: 5)")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--threads", type=int, help="of torch (default: the cores that may be used)")
+    parser.add_argument("--out", type=Path, help="folder for NAME.json (default: nothing is written)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

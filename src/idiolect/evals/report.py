@@ -1,0 +1,253 @@
+"""The folder that an evaluation leaves behind, and the table in the terminal.
+
+    results.json        every figure, with seed, settings, versions, hardware and command
+    predictions.jsonl   every answer; holds people's text, so the folder is as private as their histories
+    report.md           the same figures for reading
+    plot.png            the same figures for looking at
+
+A folder that has `results.json` is whole, and all its files are of one run: the files are made elsewhere and moved in,
+that one last; the one of an earlier run is taken away first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from idiolect.errors import StoreError
+from idiolect.evals.arms import ARMS, NONPERS, title
+from idiolect.evals.metrics import LOWER_IS_BETTER
+from idiolect.evals.plot import save_plot
+from idiolect.evals.results import Evaluation, headline, prediction_records, summarize
+
+RESULTS = "results.json"
+
+Results = Mapping[str, Any]
+"""The content of `results.json`."""
+
+_NAMES = {"accuracy": "accuracy", "f1": "macro-F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
+
+
+def write(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+    """Write all files of the report, all or none, and return what `results.json` holds.
+
+    Raises:
+        StoreError: if the folder cannot be written.
+        InputError, LabelError, MismatchError: where an arm cannot be scored; see `metrics.score`.
+        DependencyMissing: if matplotlib or rouge-score is not installed.
+    """
+    results = summarize(evaluation)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _write_files(evaluation, results, staged)
+            _publish(staged, folder)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the report to {str(folder)!r}: {error.strerror or error}; choose another --out"
+        ) from error
+    return results
+
+
+def _write_files(evaluation: Evaluation, results: Results, folder: Path) -> None:
+    lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in prediction_records(evaluation))
+    _write_text(folder / "predictions.jsonl", (line + "\n" for line in lines))
+    _write_text(folder / "report.md", [markdown(results)])
+    save_plot(evaluation, folder / "plot.png")
+    _write_text(folder / RESULTS, [json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"])
+
+
+def _write_text(path: Path, parts: Iterable[str]) -> None:
+    # A lone surrogate has no UTF-8; its backslash spelling is the JSON escape for it.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == RESULTS):
+        os.replace(path, folder / path.name)
+
+
+def table(results: Results) -> Table:
+    """The table of arms for the terminal: short names; no n (the title has it), intervals or bytes, to fit 80 columns."""
+    made = Table(
+        title=Text(_headline(results)),
+        caption=Text("Δ: mean difference over queries, against non-personalised"),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    columns = [column for column in _columns(results, interval=False) if column[0] not in ("n", "bytes/person")]
+    for index, (header, _) in enumerate(columns):
+        stacked = header.replace(" ", "\n").replace("/", "/\n")
+        made.add_column(Text(stacked), justify="right" if index else "left", no_wrap=True, min_width=0 if index else 8)
+    for name, arm in _ordered(results):
+        made.add_row(Text(name), *(Text(cell(name, arm)) for _, cell in columns[1:]))
+    return made
+
+
+def markdown(results: Results) -> str:
+    """The text of `report.md`."""
+    parts = [
+        f"# {_headline(results)}",
+        f"Seed {results['seed']}, {_seconds(results['seconds'])} in all.",
+        _arm_table(results),
+        "![Arms, and the gain of each person](plot.png)",
+        "## Every comparison",
+        _versus_table(results),
+        *_floor_section(results["floors"]),
+        "## How to read it",
+        _reading(results),
+        "## Doing it again",
+        _code(results["command"], "sh"),
+        *(f"{name.capitalize()}:\n\n{_code(_json(results[name]), 'json')}" for name in ("hardware", "versions", "settings")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline(results: Results) -> str:
+    return headline(results["task"], results["base"], results["n_people"], results["n_queries"])
+
+
+_Arm = Mapping[str, Any]
+_Column = tuple[str, Callable[[str, _Arm], str]]
+
+
+def _columns(results: Results, interval: bool = True) -> list[_Column]:
+    """Header of each column, and what it makes of (name, arm)."""
+    metrics = _metrics(results)
+    return [
+        ("arm", lambda name, arm: title(name)),
+        ("n", lambda name, arm: f"{results['n_queries']:,}"),
+        *((_metric_header(metric), _metric_cell(metric)) for metric in metrics),
+        ("per person", lambda name, arm: f"{arm['per_person_mean']:.3f}"),
+        ("Δ [95 %]" if interval else "Δ", lambda name, arm: _delta(arm["vs"].get(NONPERS), interval)),
+        ("p query", lambda name, arm: _p(arm["vs"].get(NONPERS), "p_query")),
+        ("p person", lambda name, arm: _p(arm["vs"].get(NONPERS), "p_person")),
+        ("s/person", lambda name, arm: f"{arm['seconds'] / results['n_people']:.2f}"),
+        ("bytes/person", lambda name, arm: f"{arm['bytes_per_person']:,.0f}"),
+        ("invalid", lambda name, arm: f"{100 * arm['invalid_share']:.1f} %"),
+    ]
+
+
+def _metrics(results: Results) -> list[str]:
+    return list(next(iter(results["arms"].values()))["metrics"])
+
+
+def _metric_header(metric: str) -> str:
+    return f"{_NAMES[metric]} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
+
+
+def _metric_cell(metric: str) -> Callable[[str, _Arm], str]:
+    return lambda name, arm: f"{arm['metrics'][metric]:.3f}"
+
+
+def _ordered(results: Results) -> list[tuple[str, _Arm]]:
+    """Arms in the order of the registry, then those of other names."""
+    arms: Mapping[str, _Arm] = results["arms"]
+    names = [name for name in ARMS if name in arms] + [name for name in arms if name not in ARMS]
+    return [(name, arms[name]) for name in names]
+
+
+def _arm_table(results: Results) -> str:
+    columns = _columns(results)
+    rows = [[cell(name, arm) for _, cell in columns] for name, arm in _ordered(results)]
+    return _markdown_table([header for header, _ in columns], rows)
+
+
+def _versus_table(results: Results) -> str:
+    rows = [
+        [title(name), title(other), _delta(versus), _p(versus, "p_query"), _p(versus, "p_person")]
+        for name, arm in _ordered(results)
+        for other, versus in arm["vs"].items()
+    ]
+    return (
+        _markdown_table(["arm", "against", "Δ [95 %]", "p query", "p person"], rows, n_text=2)
+        if rows
+        else "Only one arm was run."
+    )
+
+
+def _floor_section(floors: Mapping[str, Any]) -> list[str]:
+    if not floors:
+        return []
+    return [
+        "## Floors",
+        "What is reached without any model:",
+        "\n".join(f"* {name}: {_figures(value)}" for name, value in floors.items()),
+    ]
+
+
+def _figures(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_NAMES.get(name, name)} {_figures(figure)}" for name, figure in value.items())
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _reading(results: Results) -> str:
+    primary = _metrics(results)[0]
+    direction = "lower is better, so a negative Δ is a gain" if primary in LOWER_IS_BETTER else "higher is better"
+    return "\n".join(
+        (
+            f"* {_NAMES[primary]}: {direction}. Metrics pool all queries; *per person* averages within people, then over them.",
+            "* Δ is the mean difference over queries, in the metric's own units; in the first table against non-personalised.",
+            "* In brackets, the 95 % bootstrap interval of Δ, people drawn together with all their queries.",
+            "* *p query*: paired sign-flip test over queries, for these people. *p person*: the same over people's mean "
+            "differences; the one to trust for people not seen here. Two-sided, not corrected for the number of "
+            "comparisons; 0.0002 is the smallest value that the resamples can give.",
+            "* Intervals in the plot are of each arm alone. All arms answer the same queries, so judge by Δ, not by overlap.",
+            "* An OPPU arm and its control share the task adapter and differ only in the user adapter. "
+            "A gain over the stranger's adapter shows that it is this person's adapter that helps, not more training.",
+            "* *s/person*: seconds of training and answering, divided by people. *invalid*: answers that could not be read.",
+            "* `predictions.jsonl` holds what people wrote: keep this folder as private as their histories.",
+        )
+    )
+
+
+def _delta(versus: Mapping[str, Any] | None, interval: bool = True) -> str:
+    if versus is None:
+        return "–"
+    ends = f" [{versus['ci'][0]:+.3f}, {versus['ci'][1]:+.3f}]" if interval and versus["ci"] else ""
+    return f"{versus['delta']:+.3f}{ends}"
+
+
+def _p(versus: Mapping[str, Any] | None, which: str) -> str:
+    return "–" if versus is None else f"{versus[which]:.4f}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds >= 120 else f"{seconds:.1f} seconds"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_text: int = 1) -> str:
+    """A pipe table whose first `n_text` columns are text; the rest are figures, and stand on the right."""
+    aligned = ["---" if index < n_text else "---:" for index in range(len(header))]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, aligned, *rows))
+
+
+def _cell(text: str) -> str:
+    """A bar or a line break in a free arm name would break the table."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _code(text: str, language: str) -> str:
+    return f"```{language}\n{text}\n```"

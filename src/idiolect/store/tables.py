@@ -1,0 +1,136 @@
+"""The tables, as the newest migration leaves them.
+
+    people ─┬─< items            a person's history, in order of (date_key, seq)
+            ├─< queries
+            └─< adapters ─┬─< heads      a stack: the newest row of a person, task, base and variant is the head
+                 runs ─<──┘ └─< lineage  what each adapter was made from
+    doomed                               blobs whose rows are gone and whose files still have to go
+
+Text that sorts is compared byte by byte on every database (PostgreSQL's "C" collation, SQLite's default), so that the
+same store gives the same order everywhere.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The migration that these tables are the outcome of."""
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only where the key's type is spelled INTEGER.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+# Ids, dates and digests: compared by code point.
+Name = Text().with_variant(Text(collation="C"), "postgresql")
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("user_id", Name, nullable=False, unique=True),
+    # Kept beside the person, so that listing a million people counts no items.
+    Column("n_items", Integer, nullable=False, server_default="0"),
+    Column("n_queries", Integer, nullable=False, server_default="0"),
+)
+Index("ix_people_n_items", people.c.n_items)
+
+
+def _owner(nullable: bool = False) -> Column[int]:
+    return Column("person", RowId, ForeignKey("people.id", ondelete="CASCADE"), nullable=nullable)
+
+
+items = Table(
+    "items",
+    metadata,
+    Column("seq", RowId, primary_key=True),  # arrival
+    _owner(),
+    Column("item_id", Name, nullable=False),
+    Column("date", Name),
+    Column("date_key", LargeBinary, nullable=False),
+    Column("body", Text, nullable=False),  # canonical JSON of the fields
+    UniqueConstraint("person", "item_id", name="uq_items_person_item_id"),
+)
+Index("ix_items_order", items.c.person, items.c.date_key, items.c.seq)
+
+queries = Table(
+    "queries",
+    metadata,
+    Column("seq", RowId, primary_key=True),
+    _owner(),
+    Column("query_id", Name, nullable=False),
+    Column("body", Text, nullable=False),  # canonical JSON of input and gold
+    UniqueConstraint("person", "query_id", name="uq_queries_person_query_id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("run_id", Name, nullable=False, unique=True),
+    Column("kind", Name, nullable=False),
+    Column("status", Name, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("summary", Text),
+    Column("started", Float(53), nullable=False),  # seconds since 1970, UTC
+    Column("ended", Float(53)),
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("id", RowId, primary_key=True),  # order of publication
+    Column("digest", Name, nullable=False, unique=True),
+    # Two trainings of the same manifest are the same work: the first one published stays.
+    Column("manifest_hash", Name, nullable=False, unique=True),
+    Column("manifest", Text, nullable=False),
+    Column("kind", Name, nullable=False),
+    _owner(nullable=True),
+    Column("task", Name, nullable=False),
+    Column("base", Name, nullable=False),
+    Column("base_name", Name, nullable=False),
+    Column("variant", Name, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created", Float(53), nullable=False),  # seconds since 1970, UTC
+    Column("run", RowId, ForeignKey("runs.id", ondelete="SET NULL")),
+    Column("stats", Text),
+    CheckConstraint("(kind = 'task') = (person IS NULL)", name="ck_adapters_owner"),
+)
+Index("ix_adapters_key", adapters.c.person, adapters.c.task, adapters.c.base, adapters.c.variant)
+Index("ix_adapters_run", adapters.c.run)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("adapter", RowId, ForeignKey("adapters.id", ondelete="CASCADE"), nullable=False),
+)
+Index("ix_heads_adapter", heads.c.adapter)
+
+lineage = Table(
+    "lineage",
+    metadata,
+    Column("child", RowId, ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("kind", Name, primary_key=True),
+    Column("parent", Name, primary_key=True),
+    Column("owner", Name, primary_key=True, server_default=""),  # whose item it is; "" where the parent is nobody's
+    sqlite_with_rowid=False,
+)
+Index("ix_lineage_parent", lineage.c.parent, lineage.c.kind, lineage.c.owner)
+Index("ix_lineage_owner", lineage.c.owner)
+
+doomed = Table("doomed", metadata, Column("digest", Name, primary_key=True))

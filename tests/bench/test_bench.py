@@ -1,0 +1,111 @@
+"""The benchmarks themselves: fair turns, right sums, reports that can be repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("peft", reason="the benchmark peers need the extra: pip install 'idiolect[bench]'")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own deprecations are not ours to mend
+
+from idiolect.bench import bases, floor, machine, workloads  # noqa: E402
+from idiolect.bench.__main__ import lines, main  # noqa: E402
+from idiolect.bench.interleave import Sample, interleave, summarise  # noqa: E402
+from idiolect.config import TrainConfig  # noqa: E402
+
+
+def test_every_method_runs_once_a_round_in_changing_order():
+    ran = []
+    methods = {name: lambda name=name: ran.append(name) for name in "abc"}
+    samples = interleave(methods, rounds=6, seed=1, warm_up=1)
+    turns = [tuple(ran[i : i + 3]) for i in range(0, len(ran), 3)]
+    assert len(turns) == 7
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(turns)) > 1
+    assert len(samples) == 18
+    assert {sample.round for sample in samples} == set(range(6))
+
+
+def test_ratios_pair_the_runs_of_one_round():
+    walls = {"slow": [10.0, 20.0, 40.0], "fast": [5.0, 4.0, 20.0]}
+    samples = [Sample(name, i, wall, wall, 0.0) for name, times in walls.items() for i, wall in enumerate(times)]
+    figures = summarise(samples[::-1], ["slow", "absent"])["methods"]
+    assert figures["fast"]["vs"]["slow"]["wall"] == [2.0, 5.0, 2.0]
+    assert figures["fast"]["vs"]["slow"]["median"] == 2.0
+    assert figures["slow"]["vs"] == {}
+    assert (figures["slow"]["median_s"], figures["slow"]["min_s"], figures["slow"]["max_s"]) == (20.0, 10.0, 40.0)
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_workloads_are_what_they_say(name):
+    load = workloads.WORKLOADS[name]
+    data = workloads.make(load, vocab=4096, people=3)
+    rows = [row for rows in data.values() for row in rows]
+    assert len(rows) == 3 * load.items
+    least, most = (load.shared + n for n in load.own)
+    assert all(least <= len(row.ids) <= most and row.n_answer == load.answer for row in rows)
+    assert len({row.ids[: load.shared] for row in rows}) == 1
+    assert len({row.ids for row in rows}) == len(rows)
+    more = workloads.make(load, vocab=4096, people=5)
+    assert all(more[person] == data[person] for person in data)
+
+
+def test_floor_of_a_known_model():
+    """A SmolLM2-135M with 32 items of 48 tokens, 2 epochs, 12 answer tokens each: 1.39 TFLOP before the adapters' own."""
+    tokens, answers = 32 * 48 * 2, 32 * 12 * 2
+    parts = floor.training_flop(bases.SHAPES["135m"], TrainConfig.build(), tokens, answers)
+    assert parts["base"] + parts["head"] == pytest.approx(1.39e12, rel=0.01)
+    assert parts["adapters"] / parts["base"] == pytest.approx(0.0065, rel=0.1)
+
+
+def test_against_floor():
+    found = floor.against_floor(flop_per_person=1e9, seconds_per_person=0.02, gemm_flop=2e9, gemm_s=0.02)
+    assert found["floor_s_per_person"] == pytest.approx(0.01)
+    assert found["times_above_floor"] == pytest.approx(2.0)
+
+
+def test_hardware_and_versions_are_named():
+    hardware = machine.hardware()
+    assert hardware["cpu"]
+    assert hardware["cores"] >= 1
+    assert hardware["memory_bytes"] > 2**28
+    assert {"python", "torch", "transformers", "peft"} <= set(machine.versions())
+
+
+def test_relative_difference():
+    shape = bases.SHAPES["tiny"]
+    one = bases.random_adapter(shape, 4, ("q_proj",), seed=0)
+    start = {module: (a * 0.5, b * 0.5) for module, (a, b) in one.items()}
+    assert bases.relative_difference(one, one) == 0
+    assert bases.relative_difference(start, one, start) == pytest.approx(1.0)
+    assert bases.relative_difference(start, one) == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+def test_train_run_agrees_and_reports(tmp_path, capsys):
+    options = ["--workload", "short", "--shape", "tiny", "--people", "2", "--rounds", "1", "--out", str(tmp_path)]
+    assert main(["train", *options]) == 0
+    result = json.loads((tmp_path / "train-short-tiny.json").read_text())
+    assert {"command", "seed", "hardware", "versions", "load_average", "rounds", "flop", "gemm"} <= set(result)
+    assert result["methods"]["fused"]["vs"]["trainer"]["median"] > 0
+    assert result["agreement"]["relative_difference_to_trainer"]["fused"] < 1e-3
+    assert result["agreement"]["relative_difference_to_trainer"]["bare"] < 1e-5
+    assert "\n".join(lines(result)) in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_serve_run_agrees(tmp_path):
+    pytest.importorskip("idiolect.engine.local")
+    assert main(["serve", "--shape", "tiny", "--people", "3", "--rounds", "1", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "serve-tiny.json").read_text())
+    assert result["agreement"]["same_answers_as_peft_switch"] == {"peft_mixed": 1.0, "mixed": 1.0}
+
+
+@pytest.mark.slow
+def test_load_and_memory_runs_report(tmp_path):
+    assert main(["load", "--shape", "tiny", "--people", "8", "--peers", "8", "--out", str(tmp_path)]) == 0
+    assert main(["memory", "--shape", "tiny", "--people", "8", "--out", str(tmp_path)]) == 0
+    load = json.loads((tmp_path / "load-tiny.json").read_text())
+    assert [part["adapters"] for part in load["methods"]["slot"]["by_resident"]] == list(range(1, 9))
+    assert json.loads((tmp_path / "memory-tiny.json").read_text())["peak_bytes"] > 0

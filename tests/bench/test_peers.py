@@ -1,0 +1,102 @@
+"""The peers run with the installed versions of their libraries, and agree with each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+pytest.importorskip("peft", reason="the benchmark peers need the extra: pip install 'idiolect[bench]'")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own deprecations are not ours to mend
+
+from idiolect.bench import bases, peers, peers_serve, workloads  # noqa: E402
+from idiolect.config import TrainConfig  # noqa: E402
+
+TINY = bases.SHAPES["tiny"]
+TARGETS = ("q_proj", "v_proj")
+CONFIG = TrainConfig.build(rank=4, alpha=8, epochs=2, learning_rate=1e-2, batch_size=4, targets=TARGETS)
+WORKLOAD = workloads.Workload("tiny", people=2, items=6, own=(8, 16), answer=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return bases.random_llama(tmp_path_factory.mktemp("base"), TINY, seed=1)
+
+
+@pytest.fixture
+def model(folder):
+    return peers.load_resident(folder)
+
+
+@pytest.fixture
+def jobs():
+    return workloads.make(WORKLOAD, TINY.vocab)
+
+
+@pytest.fixture
+def order(jobs):
+    return {person: [[0, 3, 1, 5], [4, 2], [5, 4, 3, 2], [1, 0]] for person in jobs}
+
+
+def fresh(seed):
+    state = bases.random_adapter(TINY, CONFIG.rank, TARGETS, seed)
+    return {module: (a, b * 0) for module, (a, b) in state.items()}
+
+
+def test_trainer_and_bare_loop_learn_the_same(model, jobs, order, tmp_path):
+    init = {person: fresh(seed) for seed, person in enumerate(jobs)}
+    by_trainer = peers.train_with_trainer(model, jobs, CONFIG, order, tmp_path / "trainer", init)
+    by_loop = peers.train_with_bare_loop(model, jobs, CONFIG, order, tmp_path / "loop", init)
+    for person in jobs:
+        assert bases.relative_difference(by_trainer[person], by_loop[person], init[person]) < 1e-5
+        assert bases.relative_difference(by_trainer[person], init[person], init[person]) > 0
+        assert (tmp_path / "trainer" / person / "adapter_model.safetensors").exists()
+    first, second = by_trainer.values()
+    assert bases.relative_difference(first, second) > 0.1
+
+
+def test_the_order_given_is_the_order_used(model, jobs, order, tmp_path):
+    init = {person: fresh(0) for person in jobs}
+    turned = {person: [batches[-1], *batches[:-1]] for person, batches in order.items()}
+    given = peers.train_with_trainer(model, jobs, CONFIG, order, tmp_path / "a", init)
+    other = peers.train_with_trainer(model, jobs, CONFIG, turned, tmp_path / "b", init)
+    assert all(bases.relative_difference(given[p], other[p], init[p]) > 1e-3 for p in jobs)
+
+
+def test_the_base_comes_back_untouched(model, jobs, order, tmp_path):
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    peers.train_with_bare_loop(model, jobs, CONFIG, order, tmp_path)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+
+
+def test_switching_and_mixing_answer_alike(model, tmp_path):
+    people = [f"person-{n}" for n in range(3)]
+    states = {p: bases.random_adapter(TINY, 4, TARGETS, seed, std=0.5) for seed, p in enumerate(people)}
+    prompts = {p: list(range(16, 24 + n)) for n, p in enumerate(people)}
+    adapted = peers_serve.attach(model, states, CONFIG)
+    one_by_one = peers_serve.serve_set_adapter(adapted, prompts, n_new=8)
+    assert peers_serve.serve_mixed(adapted, prompts, n_new=8) == one_by_one
+    assert all(len(answer) == 8 for answer in one_by_one.values())
+    same = peers_serve.serve_set_adapter(adapted, dict.fromkeys(people, prompts[people[0]]), n_new=8)
+    assert len({tuple(answer) for answer in same.values()}) > 1
+
+
+def test_saved_adapters_load_by_name(model, tmp_path):
+    state = bases.random_adapter(TINY, 4, TARGETS, seed=3)
+    peers_serve.save_adapter(model, state, CONFIG, tmp_path / "ana")
+    adapted = peers_serve.attach(model, {"bo": fresh(0)}, CONFIG)
+    peers_serve.load_one(adapted, tmp_path / "ana", "ana")
+    assert bases.relative_difference(peers.state_of(adapted, "ana"), state) < 1e-7
+
+
+def test_collate_pads_right_and_masks_the_prompt(jobs):
+    rows = next(iter(jobs.values()))[:3]
+    batch = peers.collate(rows)
+    assert batch["labels"].ne(peers.IGNORED).sum() == sum(row.n_answer for row in rows)
+    assert batch["attention_mask"].sum(1).tolist() == [len(row.ids) for row in rows]
+
+
+def test_warm_up_is_rounded_up():
+    assert peers.warm_up_steps(CONFIG, 4) == math.ceil(0.4)
