@@ -181,6 +181,7 @@ class Completion:
 
     Attributes:
         text: the answer, without special tokens.
+        ids: the answer's tokens, end of sequence left out.
         scores: for a label task, log-probability of each label in the task's order; else empty.
         finish: "stop" (end-of-sequence or label) or "length".
     """
@@ -190,4 +191,5 @@ class Completion:
     n_prompt: int
     n_answer: int
     finish: Literal["stop", "length"]
+    ids: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()

@@ -476,9 +476,13 @@ class Decoder:
         positions = state.lengths.unsqueeze(1) + forest.depth
         segments = Segments.rows(torch.arange(rows, device=device), t, identity=True)
         hidden = self.step(ids, positions, state.longest, mask, state.cache, state.adapters, segments)
-        logits = self.to_logits(hidden).float()
-        chosen = logits.gather(-1, forest.next.expand(rows, t).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        return total.index_add(1, forest.label, chosen)
+        # A few rows at a time: all labels' logits over a large vocabulary would be the largest tensor of all.
+        few = max(1, 2**25 // (t * len(self.head)))
+        parts = []
+        for part in hidden.split(few):
+            logits = self.to_logits(part).float()
+            parts.append(logits.gather(-1, forest.next.expand(len(part), t).unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1))
+        return total.index_add(1, forest.label, torch.cat(parts))
 
     def step(
         self, ids: Tensor, positions: Tensor, slot: int, mask: Tensor, cache: Cache, adapters: Adapters | None, segments: Segments | None

@@ -1,0 +1,129 @@
+"""The adapter bank: rows of the people being served, side by side in memory, the least recently used making room.
+
+    digest ──find──▶ record file ──one read──▶ a row of the bank ──index──▶ the batch
+
+A row is one flat tensor, so loading is one read and one copy, whatever the number of people or of modules.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from idiolect.errors import AdapterNotFound, InputError
+from idiolect.model.adapter import Layout, Site, Stack
+from idiolect.model.files import from_record, layout_of
+from idiolect.model.lora import Adapters
+
+
+@dataclass
+class _Shelf:
+    """Rows of one layout. `slots` is in order of use, the least recent first."""
+
+    layout: Layout
+    rows: Tensor
+    slots: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+
+class Bank:
+    """Adapters in memory, by key (a stored adapter's digest, or any name given to `put`).
+
+    Args:
+        sites: the base's.
+        device: where the rows live.
+        dtype: float32, or float64 on a float64 base.
+        find: the record file of a key that is not in memory; None: only what was `put` is known.
+        capacity: rows per layout that are kept in memory.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        find: Callable[[str], Path] | None = None,
+        capacity: int = 256,
+    ) -> None:
+        if capacity < 1:
+            raise InputError(f"a bank needs room for at least one adapter, not {capacity}")
+        self._sites, self._device, self._find, self.capacity = list(sites), device, find, capacity
+        self._dtype = torch.float64 if dtype == torch.float64 else torch.float32
+        self._shelves: dict[str, _Shelf] = {}
+        self._where: dict[str, str] = {}
+        self.hits, self.misses = 0, 0
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def put(self, key: str, layout: Layout, row: Tensor) -> None:
+        """Keep a row under a key; the least recently used row of a full shelf goes."""
+        shelf = self._shelves.setdefault(layout.key, _Shelf(layout, self._empty(0, layout)))
+        self._where[key] = layout.key
+        slot = shelf.slots.pop(key, None)
+        if slot is None:
+            slot = self._free_slot(shelf)
+        shelf.rows[slot].copy_(row)
+        shelf.slots[key] = slot
+
+    def drop(self, key: str) -> None:
+        """Forget a key, and wipe its row."""
+        if (place := self._where.pop(key, None)) is not None:
+            shelf = self._shelves[place]
+            shelf.rows[shelf.slots.pop(key)].zero_()
+
+    def layout_key(self, key: str) -> str:
+        """Which layout a key's adapter has, loading it if it is not in memory."""
+        if key in self._where:
+            self.hits += 1
+        else:
+            self.misses += 1
+            self._load(key)
+        shelf = self._shelves[self._where[key]]
+        shelf.slots.move_to_end(key)
+        return self._where[key]
+
+    def stack(self, keys: Sequence[str | None]) -> Adapters | None:
+        """One row per key, in their order, zeros for None; all of one layout. None where no key is given at all."""
+        known = [key for key in keys if key is not None]
+        if not known:
+            return None
+        places = {self.layout_key(key) for key in dict.fromkeys(known)}
+        if len(places) > 1:
+            raise InputError("adapters of different rank or targets cannot share a batch; group them by layout_key")
+        shelf = self._shelves[places.pop()]
+        rows = self._empty(len(keys), shelf.layout)
+        for i, key in enumerate(keys):
+            if key is not None:
+                rows[i] = shelf.rows[shelf.slots[key]]
+        scale = torch.full((len(keys),), shelf.layout.scale, dtype=self._dtype, device=self._device)
+        return Adapters(Stack(shelf.layout, rows), scale)
+
+    def _load(self, key: str) -> None:
+        if self._find is None:
+            raise AdapterNotFound(f"adapter {key[:12]!r} is not in the bank, and the bank has no store to load it from")
+        record, row = from_record(self._find(key))
+        self.put(key, layout_of(record, self._sites), row)
+
+    def _free_slot(self, shelf: _Shelf) -> int:
+        if len(shelf.slots) >= self.capacity:
+            oldest, slot = shelf.slots.popitem(last=False)
+            del self._where[oldest]
+            return slot
+        taken = set(shelf.slots.values())
+        slot = next(i for i in range(len(taken) + 1) if i not in taken)
+        if slot >= len(shelf.rows):
+            grown = self._empty(min(self.capacity, max(8, 2 * len(shelf.rows))), shelf.layout)
+            grown[: len(shelf.rows)] = shelf.rows
+            shelf.rows = grown
+        return slot
+
+    def _empty(self, n: int, layout: Layout) -> Tensor:
+        return torch.zeros(n, layout.size, dtype=self._dtype, device=self._device)
