@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from idiolect.bench import machine
+from idiolect import machine
 from idiolect.errors import IdiolectError
 
 NAMES = ("train", "serve", "load", "memory")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from idiolect.bench.machine import load_average
+from idiolect.machine import load_average
 
 Method = Callable[[], object]
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from idiolect.bench import machine
+from idiolect import machine
 from idiolect.bench.interleave import Sample
 
 

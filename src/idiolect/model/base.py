@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from idiolect.data.batch import Batch
-from idiolect.errors import BaseNotFound, ConfigError, InputError
+from idiolect.errors import BaseMismatch, BaseNotFound, ConfigError, InputError
 from idiolect.model.adapter import Layout, Site
 from idiolect.model.decoder import Forest
 from idiolect.model.llama import context_of, decoder_from, is_lean, rotary_of
 from idiolect.model.lora import Adapters
-from idiolect.types import canonical_json
+from idiolect.types import AdapterManifest, canonical_json
 
 EMBEDDED = "idiolect-tiny"
 _VOLATILE = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache", "architectures"})
@@ -77,9 +77,13 @@ class BaseTokenizer:
         self.eos_id: int = fast.eos_token_id
         self.pad_id: int = fast.pad_token_id if fast.pad_token_id is not None else fast.eos_token_id
 
-    @cached_property
+    @property
     def chat_frame(self) -> tuple[str, str] | None:
         """What the base's chat template puts before one user turn, and between it and the assistant's answer."""
+        return self._chat_frame
+
+    @cached_property
+    def _chat_frame(self) -> tuple[str, str] | None:
         if not getattr(self._fast, "chat_template", None):
             return None
         mark = "\u241fcontent\u241f"
@@ -123,6 +127,24 @@ class Base:
     def layout(self, rank: int, alpha: float, targets: Sequence[str]) -> Layout:
         """Where an adapter's numbers stand on this base."""
         return Layout.of(self.model.sites(), rank, alpha, targets)
+
+    def accept(self, manifest: AdapterManifest, digest: str) -> None:
+        """Refuse an adapter on any base or task adapter but its own.
+
+        Raises:
+            BaseMismatch: the adapter was made for another base, or on another task adapter.
+        """
+        if manifest.base != self.fingerprint:
+            raise BaseMismatch(
+                f"adapter {digest[:12]} was made for base {manifest.base_name!r} ({manifest.base[:12]}), not for "
+                f"{self.name!r} ({self.fingerprint[:12]}); load that base, or train again"
+            )
+        if manifest.task_adapter != self.task_adapter:
+            theirs, mine = ((d or "none")[:12] for d in (manifest.task_adapter, self.task_adapter))
+            raise BaseMismatch(
+                f"adapter {digest[:12]} was made on task adapter {theirs}, and {mine} is merged in here; "
+                "merge its own, or train again"
+            )
 
     def with_task(self, digest: str, layout: Layout, row: Tensor) -> Base:
         """This base with a task adapter merged in. The bare base stays as it is."""
@@ -203,7 +225,15 @@ def _fetch(name: str) -> Path:
     """A base from the hub, weights and tokenizer only: no pickles, no code."""
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "*.model", "*.jinja"]
+    wanted = [
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+        "generation_config.json",
+        "tokenizer*",
+        "*.model",
+        "*.jinja",
+    ]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub client raises a dozen unrelated kinds; all mean the same here
@@ -216,7 +246,9 @@ def _config(path: Path, name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (ValueError, OSError, KeyError) as error:
-        reason = "its config names a model type that transformers does not know" if isinstance(error, ValueError) else "unreadable"
+        reason = (
+            "its config names a model type that transformers does not know" if isinstance(error, ValueError) else "unreadable"
+        )
         raise BaseNotFound(f"base {name!r} cannot be read: config.json: {reason}") from None
 
 

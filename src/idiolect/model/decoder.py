@@ -151,6 +151,7 @@ class _FromHeads(Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, *outs: Tensor) -> Tensor:
         ctx.plan = plan
+        assert plan.back is not None
         return (outs[0] if len(outs) == 1 else torch.cat(outs)).index_select(0, plan.back)
 
     @staticmethod
@@ -389,7 +390,7 @@ class Decoder:
         qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
         heads = self._split(layer, qkv, plan)
         outs = [self._attend_bin(i, *heads[n : n + 3], cache) for n in range(0, len(heads), 3)]
-        return outs[0] if plan.back is None else _FromHeads.apply(plan, *outs)  # type: ignore[return-value]
+        return outs[0] if plan.back is None else _FromHeads.apply(plan, *outs)  # type: ignore
 
     def _split(self, layer: Layer, qkv: Tensor, plan: Plan) -> Sequence[Tensor]:
         """q, k, v of every bin, rotated. Qwen3 norms its heads before rotating them, in the flat stream."""
@@ -485,7 +486,14 @@ class Decoder:
         return total.index_add(1, forest.label, torch.cat(parts))
 
     def step(
-        self, ids: Tensor, positions: Tensor, slot: int, mask: Tensor, cache: Cache, adapters: Adapters | None, segments: Segments | None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        slot: int,
+        mask: Tensor,
+        cache: Cache,
+        adapters: Adapters | None,
+        segments: Segments | None,
     ) -> Tensor:
         """Hidden states of new tokens that see the cache, (B, t) → (B, t, D). Keys and values go to `slot` and after it.
 
@@ -532,5 +540,3 @@ class Decoder:
 
 def _norm(x: Tensor, w: Tensor, eps: float) -> Tensor:
     return _RMSNorm.apply(x, w, eps)  # type: ignore[return-value]
-
-

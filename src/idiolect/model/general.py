@@ -66,7 +66,7 @@ class GeneralModel:
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise BaseNotFound(f"base {path.name!r} cannot be loaded by transformers: {type(error).__name__}") from None
-        model.to(device).eval().requires_grad_(False)
+        torch.nn.Module.to(model, device).eval().requires_grad_(False)
         return cls(model, linear_names(model))
 
     def _hook(self, name: str) -> Any:

@@ -57,7 +57,7 @@ class Segments:
     def rows(cls, owner: Tensor, length: int, identity: bool) -> Segments:
         """Every row a segment of its own, `length` tokens each. owner: (B,)."""
         place = torch.arange(length, device=owner.device).repeat(len(owner))
-        return cls(owner, length, None, None, place, identity)
+        return cls(owner, length, None, None, place, identity=identity)
 
     @classmethod
     def of(cls, owner: np.ndarray, place: np.ndarray, device: torch.device) -> Segments:
@@ -263,7 +263,14 @@ class _AdaptedLinear(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, w: Tensor, added: Tensor | None, anchor: Tensor | None, name: str, adapters: Adapters, segments: Segments
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        added: Tensor | None,
+        anchor: Tensor | None,
+        name: str,
+        adapters: Adapters,
+        segments: Segments,
     ) -> Tensor:
         y = torch.mm(x, w) if added is None else torch.addmm(added, x, w)
         kept = _add_updates(y, x, name, adapters, segments)

@@ -15,7 +15,9 @@ from torch import Tensor
 CHUNK = 1024
 
 
-def answer_loss(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None = None) -> tuple[Tensor, Tensor]:
+def answer_loss(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Every token's loss, (M,), and the gradient of the weighted total with respect to hidden, (M, D).
 
     Give the gradient to `hidden.backward(gradient)`.

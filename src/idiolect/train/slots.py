@@ -94,6 +94,8 @@ def choose_slots(layout: Layout, config: TrainConfig, device: torch.device, free
         return config.slots
     by_memory = free_bytes // 4 // (layout.size * BYTES_PER_NUMBER)
     if by_memory < 1:
-        raise ConfigError(f"one adapter of {layout.size} numbers does not fit into memory; choose a smaller --rank or fewer targets")
+        raise ConfigError(
+            f"one adapter of {layout.size} numbers does not fit into memory; choose a smaller --rank or fewer targets"
+        )
     by_budget = max(1, config.token_budget // (32 * config.batch_size))
     return int(min(64, by_memory, by_budget))

@@ -174,9 +174,13 @@ class _Run:
             if job is None:
                 return
             if not job.examples:
-                raise EmptyHistory(f"user {job.person!r} has nothing to train on; import a history first: idiolect history import")
+                raise EmptyHistory(
+                    f"user {job.person!r} has nothing to train on; import a history first: idiolect history import"
+                )
             total = total_steps(len(job.examples), self.config)
-            row = self.layout.init_row(self.config.seed, job.person, self.slots.weights.dtype) if job.start is None else job.start
+            row = (
+                self.layout.init_row(self.config.seed, job.person, self.slots.weights.dtype) if job.start is None else job.start
+            )
             self.slots.admit(slot, row, total)
             self.seats[slot] = _Seat(job, total)
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "sve")
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
+_PACKAGES = ("idiolect", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
 
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, instruction sets that decide GEMM speed, memory in bytes, GPU name where there is one."""
-    import psutil
     import torch
 
     cpu = _cpuinfo()
@@ -24,7 +23,7 @@ def hardware() -> dict[str, Any]:
         "cpu": cpu.get("model name", platform.processor() or platform.machine()),
         "cores": cores(),
         "flags": [flag for flag in _FLAGS if flag in flags],
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -32,9 +31,7 @@ def hardware() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python, idiolect and every library that the figures depend on."""
-    from idiolect import __version__
-
-    found = {"python": platform.python_version(), "idiolect": __version__}
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

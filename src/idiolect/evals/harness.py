@@ -1,0 +1,302 @@
+"""An evaluation from people in a store to predictions of every arm.
+
+    stage 1 (once per retrieval) → stage 2 for every target (once per retrieval) → every arm answers every query
+
+Adapters stay in the store as soon as they are done, so that a run that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from idiolect.config import TrainConfig
+from idiolect.data.retrieval import query_examples
+from idiolect.data.tasks import Task
+from idiolect.engine.answers import Question, answer
+from idiolect.engine.local import Engine
+from idiolect.engine.sampling import GREEDY, Sampling
+from idiolect.errors import ConfigError, EmptyHistory
+from idiolect.evals.arms import ARMS, DEFAULT_ARMS, TaskVariant, derangement, task_adapters, user_adapters
+from idiolect.evals.floors import floor_scores, majority
+from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery
+from idiolect.model.bank import Bank
+from idiolect.model.base import Base
+from idiolect.store.store import Store
+from idiolect.train.stages import Recipe, newest, stage_one, stage_two, train_pooled, with_task_adapter
+from idiolect.train.trainer import Progress
+from idiolect.types import Item, Person, Retriever
+
+OnStage = Callable[[str, int], Callable[[int, str], None]]
+"""(what begins, how many of it) → a function to call with (how many are done, a remark)."""
+
+
+def silent(title: str, total: int) -> Callable[[int, str], None]:
+    """No progress shown."""
+    return lambda done, remark: None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate.
+
+    Attributes:
+        targets: ids of the people who get an adapter; everybody else in the store is a base person.
+        stage_1, stage_2: settings of the two stages.
+        k: items retrieved by the arms that retrieve.
+        max_history: newest items of each target that are trained on.
+        task_examples: examples that stage 1 is sampled to; None: all.
+        free: decode label tasks token by token instead of scoring the label set.
+    """
+
+    task: Task
+    targets: tuple[str, ...]
+    stage_1: TrainConfig
+    stage_2: TrainConfig
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    k: int = 1
+    max_history: int | None = None
+    task_examples: int | None = None
+    free: bool = False
+    sampling: Sampling = GREEDY
+    base_items: tuple[tuple[str, Item], ...] = ()
+
+    def recipe(self, variant: TaskVariant, config: TrainConfig) -> Recipe:
+        """The recipe of one retrieval variant."""
+        retrievers: dict[TaskVariant, Retriever] = {"k0": "none", "rag": "bm25", "random": "random"}
+        k = 0 if variant == "k0" else self.k
+        return Recipe(self.task, config, retrievers[variant], k, self.max_history)
+
+
+@dataclass
+class _Run:
+    """Everything that is made once and used by several arms."""
+
+    base: Base
+    store: Store
+    plan: Plan
+    on_stage: OnStage
+    people: list[Person] = field(default_factory=list)
+    bases: dict[TaskVariant, Base] = field(default_factory=dict)
+    own: dict[TaskVariant, dict[str, str]] = field(default_factory=dict)
+    pooled: dict[TaskVariant, str] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def evaluate(
+    base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent, about: Mapping[str, Any] | None = None
+) -> Evaluation:
+    """Train what the arms need and let each answer every target's queries.
+
+    Args:
+        base: the bare base.
+        store: holds targets and base people; what is trained goes into it.
+        about: `command`, `versions` and `hardware` for the report.
+
+    Raises:
+        EmptyHistory: a target without items, or no target has a query.
+        ConfigError: a stranger's adapter with fewer than two people.
+    """
+    began = time.monotonic()
+    run = _Run(base, store, plan, on_stage)
+    run.people = [store.person(user) for user in plan.targets]
+    queries = tuple(OwnedQuery(p.id, q.id, q.gold) for p in run.people for q in p.queries if q.gold is not None)
+    if not queries:
+        raise EmptyHistory("no target has a query with a known answer; give data with queries, e.g. users.jsonl of LaMP's keys")
+    if "stranger" in plan.arms and len(plan.targets) < 2:
+        raise ConfigError("the arm 'stranger' needs at least two people; add --targets or leave the arm out")
+    for variant in task_adapters(plan.arms):
+        _stage_one(run, variant)
+    for variant, whose in user_adapters(plan.arms):
+        _stage_two(run, variant, whose)
+    outcomes = {name: outcome for name in plan.arms if (outcome := _outcome(run, name)) is not None}
+    return _evaluation(run, queries, outcomes, time.monotonic() - began, about or {})
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def _stage_one(run: _Run, variant: TaskVariant) -> None:
+    plan = run.plan
+    recipe = plan.recipe(variant, plan.stage_1)
+    targets = set(plan.targets)
+    others = run.store.iter_people([s.id for s in run.store.people() if s.id not in targets])
+    with _stage(run, f"stage 1 · {variant}", 1) as step:
+        digest = stage_one(
+            run.base,
+            run.store,
+            recipe,
+            others,
+            plan.base_items,
+            max_examples=plan.task_examples,
+            on_progress=lambda p: step(p.done, _remark(p)),
+        )
+    run.bases[variant] = with_task_adapter(run.base, run.store, digest)
+
+
+def _stage_two(run: _Run, variant: TaskVariant, whose: str) -> None:
+    plan, base = run.plan, run.bases[variant]
+    recipe = plan.recipe(variant, plan.stage_2)
+    if whose == "pooled":
+        with _stage(run, f"stage 2 · {variant} · pooled", 1) as step:
+            run.pooled[variant] = train_pooled(
+                base, run.store, recipe, plan.targets, on_progress=lambda p: step(p.done, _remark(p))
+            )
+        return
+    with _stage(run, f"stage 2 · {variant}", len(plan.targets)) as step:
+        report = stage_two(base, run.store, recipe, plan.targets, on_progress=lambda p: step(p.done, _remark(p)))
+        step(len(report.adapters), f"{len(report.kept)} were there already" if report.kept else "")
+    if report.problems:
+        user, problem = next(iter(report.problems.items()))
+        raise EmptyHistory(
+            f"{len(report.problems)} of {len(plan.targets)} targets cannot be trained; the first, {user!r}: {problem}"
+        )
+    run.own[variant] = report.adapters
+
+
+@contextmanager
+def _stage(run: _Run, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    began = time.monotonic()
+    yield run.on_stage(title, total)
+    run.stage_seconds[title] = round(time.monotonic() - began, 2)
+
+
+def _remark(progress: Progress) -> str:
+    return f"{progress.tokens_per_s:,.0f} tokens/s · loss {progress.loss:.3f}"
+
+
+# --------------------------------------------------------------------------------------------------------- answering
+
+
+def _outcome(run: _Run, name: str) -> ArmOutcome | None:
+    """What one arm answered; None where it has no answer to give (a majority of texts)."""
+    arm = ARMS[name]
+    if arm.task_adapter is None:
+        return _majority(run)
+    keys = _adapters(run, name)
+    base, plan = run.bases[arm.task_adapter], run.plan
+    began = time.monotonic()
+    questions = _questions(run, arm.task_adapter, keys)
+    bank = Bank(base.model.sites(), base.device, base.dtype, find=run.store.blob_path)
+    with _stage(run, f"answers · {name}", len(questions)) as step:
+        recipe = plan.recipe(arm.task_adapter, plan.stage_2)
+        completions = answer(
+            Engine(base, bank),
+            plan.task,
+            questions,
+            recipe.max_tokens(base),
+            free=plan.free,
+            sampling=plan.sampling,
+            on_done=lambda done: step(done, ""),
+        )
+    seconds = time.monotonic() - began + _training_seconds(run, set(keys.values()))
+    return ArmOutcome({key: c.text for key, c in completions.items()}, seconds, _bytes_per_person(run, set(keys.values())))
+
+
+def _majority(run: _Run) -> ArmOutcome | None:
+    """The label a person gave most often, or their mean score: no model at all."""
+    plan = run.plan
+    targets = _targets(run)
+    predictions = {}
+    for person in run.people:
+        guess = majority(plan.task.kind, targets[person.id])
+        if guess is None:
+            return None
+        predictions |= {OwnedQuery(person.id, q.id, q.gold).key: guess for q in person.queries if q.gold is not None}
+    return ArmOutcome(predictions)
+
+
+def _targets(run: _Run) -> dict[str, list[str]]:
+    """The true answers in each target's (used) history, oldest first."""
+    task = run.plan.task
+    field_name = task.target_field
+    return {p.id: [i.fields[field_name] for i in newest(p, run.plan.max_history)] for p in run.people}
+
+
+def _adapters(run: _Run, name: str) -> dict[str, str]:
+    """Which adapter answers for each target in this arm; empty: none."""
+    arm, targets = ARMS[name], run.plan.targets
+    assert arm.task_adapter is not None
+    if arm.user_adapter == "own":
+        return run.own[arm.task_adapter]
+    if arm.user_adapter == "stranger":
+        own = run.own[arm.task_adapter]
+        return {user: own[other] for user, other in derangement(targets, run.plan.stage_2.seed).items()}
+    if arm.user_adapter == "pooled":
+        return dict.fromkeys(targets, run.pooled[arm.task_adapter])
+    return {}
+
+
+def _questions(run: _Run, variant: TaskVariant, adapters: Mapping[str, str]) -> list[Question]:
+    plan = run.plan
+    recipe = plan.recipe(variant, plan.stage_2)
+    questions = []
+    for person in run.people:
+        examples = query_examples(person, plan.task, retriever=recipe.retriever, k=recipe.k, seed=recipe.config.seed)
+        for query, example in zip(person.queries, examples, strict=True):
+            if query.gold is not None:
+                questions.append(Question(OwnedQuery(person.id, query.id, query.gold).key, example, adapters.get(person.id)))
+    return questions
+
+
+def _training_seconds(run: _Run, digests: set[str]) -> float:
+    """Seconds that these adapters took to train, by their own records: the same for a run that found them ready."""
+    return sum(row.stats.get("seconds", 0.0) for row in run.store.adapters() if row.digest in digests)
+
+
+def _bytes_per_person(run: _Run, digests: set[str]) -> float:
+    sizes = [run.store.blob_path(digest).stat().st_size for digest in digests]
+    return sum(sizes) / len(run.people)
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+
+def _evaluation(
+    run: _Run, queries: tuple[OwnedQuery, ...], outcomes: Mapping[str, ArmOutcome], seconds: float, about: Mapping[str, Any]
+) -> Evaluation:
+    plan = run.plan
+    owner = {query.key: query.user_id for query in queries}
+    golds = {query.key: query.gold for query in queries}
+    floors = floor_scores(plan.task.kind, _targets(run), golds, owner, plan.task.labels) if plan.task.kind != "text" else {}
+    return Evaluation(
+        task=plan.task.name,
+        kind=plan.task.kind,
+        base=run.base.name,
+        seed=plan.stage_2.seed,
+        seconds=round(seconds, 2),
+        queries=queries,
+        arms=outcomes,
+        labels=plan.task.labels if plan.task.kind == "label" else (),
+        floors=floors,
+        settings=_settings(run),
+        command=about.get("command", ""),
+        versions=about.get("versions", {}),
+        hardware=about.get("hardware", {}),
+    )
+
+
+def _settings(run: _Run) -> dict[str, Any]:
+    plan = run.plan
+    return {
+        "base_fingerprint": run.base.fingerprint,
+        "device": str(run.base.device),
+        "dtype": str(run.base.dtype).removeprefix("torch."),
+        "stage_1": plan.stage_1.model_dump(mode="json"),
+        "stage_2": plan.stage_2.model_dump(mode="json"),
+        "k": plan.k,
+        "max_history": plan.max_history,
+        "task_examples": plan.task_examples,
+        "decoding": "free" if plan.free or not plan.task.labels else "scored labels",
+        "stage_seconds": run.stage_seconds,
+    }
+
+
+def choose_targets(store: Store, n: int) -> tuple[str, ...]:
+    """The n people with the longest histories, ties by id, among those with a query."""
+    with_queries = {summary.id for summary in store.people() if summary.n_queries}
+    ranked: Sequence[str] = store.most_active(len(store.people()))
+    return tuple(user for user in ranked if user in with_queries)[:n]

@@ -1,0 +1,401 @@
+"""One short method per use-case: the only place where store, base, training, engine and evaluation meet.
+
+    with Idiolect.open("my-store") as house:
+        house.import_history("reviews.jsonl")
+        house.train_task("LaMP-3", "population.jsonl")
+        house.train(["ana"], "LaMP-3")
+        print(house.generate("ana", "A quiet film about …", task="LaMP-3").text)
+
+The command line and the server call nothing else. torch is loaded by the first method that needs the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from idiolect.config import TrainConfig, preset
+from idiolect.data.readers import read_base_items, read_people
+from idiolect.data.tasks import Task, get_task
+from idiolect.errors import DependencyMissing, EmptyHistory, InputError
+from idiolect.machine import hardware, versions
+from idiolect.store.adapters import PLAIN
+from idiolect.store.records import AdapterRow, Deletion, ImportReport, PersonSummary
+from idiolect.store.store import Store
+from idiolect.types import Completion, Item, Person, Query, Retriever
+
+if TYPE_CHECKING:
+    from idiolect.engine.local import Engine
+    from idiolect.engine.sampling import Sampling
+    from idiolect.evals.harness import OnStage
+    from idiolect.evals.results import Evaluation
+    from idiolect.model.base import Base
+    from idiolect.train.stages import OnProgress, Recipe, StageReport
+
+Stage = Literal["task", "user"]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What `train` and `train_task` share.
+
+    Attributes:
+        preset: "default", "paper" or "release".
+        overrides: single settings that differ from the preset (see config.TrainConfig).
+        retriever, k: earlier items put into each prompt.
+        max_history: newest items of each person that are trained on; None: all.
+    """
+
+    preset: str = "default"
+    overrides: tuple[tuple[str, Any], ...] = ()
+    retriever: Retriever = "none"
+    k: int = 0
+    max_history: int | None = None
+
+    def config(self, stage: Stage) -> TrainConfig:
+        return preset(self.preset, stage).but(**dict(self.overrides))
+
+
+class Idiolect:
+    """A store and a base, and everything that can be done with them."""
+
+    def __init__(
+        self, store: Store, base: str | Path = "idiolect-tiny", *, device: str | None = None, dtype: str | None = None
+    ) -> None:
+        self.store = store
+        self._base_name, self._device, self._dtype = base, device, dtype
+
+    @classmethod
+    def open(
+        cls,
+        store: str | Path | None = None,
+        base: str | Path = "idiolect-tiny",
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> Idiolect:
+        """Open a store (a folder or a database URL; None: the user's own) for use with a base."""
+        return cls(Store.open(store), base, device=device, dtype=dtype)
+
+    def __enter__(self) -> Idiolect:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.store.close()
+
+    @cached_property
+    def base(self) -> Base:
+        """The frozen base, loaded on first use."""
+        _need_torch()
+        from idiolect.model.base import load_base
+
+        return load_base(self._base_name, device=self._device, dtype=self._dtype)
+
+    # -- history ---------------------------------------------------------------------------------------------------
+
+    def import_history(self, path: str | Path, *, task: str | None = None, user: str | None = None) -> ImportReport:
+        """Import people's items and queries from a file or folder: all of it, or nothing.
+
+        Args:
+            path: LaMP or OPPU JSON, users.jsonl(.gz), or plain JSONL of items.
+            task: check every item for this task's fields.
+            user: whose items they are, where the file does not say.
+        """
+        chosen = get_task(task) if task else None
+        people = read_people(Path(path), chosen, user)
+        return self.store.import_people(_checked(people, chosen) if chosen else people)
+
+    def people(self, limit: int | None = None, offset: int = 0) -> list[PersonSummary]:
+        """Everybody in the store."""
+        return self.store.people(limit, offset)
+
+    def history(self, user: str) -> tuple[Item, ...]:
+        """A person's items, oldest first."""
+        return self.store.history(user)
+
+    def delete_person(self, user: str) -> Deletion:
+        """Forget a person: items, queries, adapters and what was derived from them."""
+        return self.store.delete_person(user)
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def train_task(
+        self,
+        task: str,
+        data: str | Path | None = None,
+        options: TrainingOptions | None = None,
+        *,
+        users: Sequence[str] = (),
+        exclude: Iterable[str] = (),
+        max_examples: int | None = 20_000,
+        on_progress: OnProgress | None = None,
+    ) -> str:
+        """Stage 1: the task adapter, from base people only; its digest.
+
+        Args:
+            data: a file or folder of base people (and their base.jsonl). People who have an adapter of their own in the
+                store, or whom `exclude` names, are left out.
+            users: base people in the store, by id; used where there is no `data`.
+        """
+        from idiolect.train.stages import stage_one
+
+        recipe, base = self._recipe(task, options, "task"), self.base
+        left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user"))}
+        people = self._base_people(recipe.task, data, users)
+        kept = [person for person in people if person.id not in left_out]
+        items = [pair for pair in read_base_items(Path(data)) if pair[0] not in left_out] if data else []
+        with self.store.lock(), self._run("train-task", recipe):
+            return stage_one(base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
+
+    def train(
+        self,
+        users: Sequence[str] | None,
+        task: str,
+        options: TrainingOptions | None = None,
+        *,
+        bare: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> StageReport:
+        """Stage 2: an adapter for each of these people (None: everybody), trained together.
+
+        Args:
+            bare: train on the base itself, without a task adapter under it.
+
+        Raises:
+            TaskAdapterNotFound: stage 1 was not run, and `bare` was not asked for.
+            PersonNotFound, EmptyHistory, TaskFieldError …: only one person was asked for, and cannot be trained.
+        """
+        from idiolect.train.stages import stage_two, task_base
+
+        recipe = self._recipe(task, options, "user")
+        chosen = [p.id for p in self.people()] if users is None else list(dict.fromkeys(users))
+        for user in chosen:
+            self.store.require_person(user)
+        if not chosen:
+            raise EmptyHistory("there is nobody in the store; import a history first: idiolect history import FILE")
+        for user in chosen if len(chosen) == 1 else ():
+            self._check_trainable(user, recipe.task)
+        base = self.base if bare else task_base(self.base, self.store, recipe)
+        with self.store.lock(), self._run("train", recipe) as run_id:
+            return stage_two(base, self.store, recipe, chosen, run_id=run_id, on_progress=on_progress)
+
+    # -- answering -------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        user: str | None,
+        text: str,
+        *,
+        task: str,
+        variant: str = PLAIN,
+        plain: bool = False,
+        free: bool = False,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Completion:
+        """Answer one text of a task as a person would.
+
+        Args:
+            user: whose adapter answers; None: nobody's.
+            text: the content asked about (an article, a review …), or a whole LaMP input.
+            variant: which of the person's adapters, e.g. "k0" or "bm25-k1".
+            plain: the same prompt without the person's adapter, for comparison.
+            free: decode a label token by token instead of scoring the label set.
+        """
+        _need_torch()
+        from idiolect.engine.answers import Question, answer
+        from idiolect.engine.sampling import GREEDY
+
+        chosen = get_task(task)
+        digest = self.store.head(user, task=chosen.name, base=self.base.fingerprint, variant=variant) if user else None
+        engine, settings = self._engine(chosen, digest, variant)
+        example = self._example(chosen, user, text, digest)
+        question = Question("query", example, None if plain else digest)
+        max_tokens = min(int(settings.get("max_tokens", self.base.context)), self.base.context)
+        done = answer(
+            engine, chosen, [question], max_tokens, free=free, sampling=sampling or GREEDY, max_new_tokens=max_new_tokens
+        )
+        return done["query"]
+
+    # -- adapters --------------------------------------------------------------------------------------------------
+
+    def adapters(self, user: str | None = None, task: str | None = None) -> list[AdapterRow]:
+        """Adapters in the store, newest first."""
+        return self.store.adapters(user_id=user, task=get_task(task).name if task else None)
+
+    def rollback(self, user: str, task: str, variant: str = PLAIN) -> str:
+        """Go back to the person's adapter before the one in use; its digest."""
+        return self.store.rollback(user, get_task(task).name, self.base.fingerprint, variant)
+
+    def export(self, digest: str, folder: str | Path, *, alone: bool = False) -> Path:
+        """Write an adapter as a PEFT folder that loads on the raw base.
+
+        A user adapter was trained on the base with its task adapter merged in; PEFT knows only the raw base. So the two are
+        written as one adapter (ranks add up), unless `alone` asks for the user's part only.
+        """
+        _need_torch()
+        from idiolect.model.algebra import concat
+        from idiolect.model.files import from_record, layout_of, write_peft
+
+        digest = self.store.resolve(digest)
+        manifest = self.store.manifest(digest)
+        sites = self.base.model.sites()
+        parts = [digest] if alone or manifest.task_adapter is None else [manifest.task_adapter, digest]
+        loaded = []
+        for part in parts:
+            if self.store.manifest(part).base != self.base.fingerprint:
+                self.base.accept(manifest, digest)
+            record, row = from_record(self.store.blob_path(part))
+            loaded.append((layout_of(record, sites), row, 1.0))
+        layout, row = concat(sites, loaded) if len(loaded) > 1 else loaded[0][:2]
+        extra = {**manifest.to_dict(), "digest": digest, "includes_task_adapter": len(loaded) > 1}
+        write_peft(Path(folder), layout, row, str(self._base_name), extra)
+        return Path(folder)
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        data: str | Path,
+        task: str,
+        out: str | Path,
+        *,
+        targets: int = 30,
+        arms: Sequence[str] | None = None,
+        options: TrainingOptions | None = None,
+        task_overrides: tuple[tuple[str, Any], ...] = (),
+        task_examples: int | None = 20_000,
+        k: int = 1,
+        free: bool = False,
+        sampling: Sampling | None = None,
+        command: str = "",
+        on_stage: OnStage | None = None,
+    ) -> Evaluation:
+        """Evaluate the arms on the most active people of a file, and write the report to `out`.
+
+        This store is where people and adapters are kept; use one of its own for an evaluation, so that the same command
+        can go on where it was cut off.
+        """
+        _need_torch()
+        from idiolect.engine.sampling import GREEDY
+        from idiolect.evals.arms import DEFAULT_ARMS
+        from idiolect.evals.harness import Plan, choose_targets, evaluate, silent
+        from idiolect.evals.report import write
+
+        options = options or TrainingOptions()
+        chosen = get_task(task)
+        self.import_history(data, task=chosen.name)
+        plan = Plan(
+            task=chosen,
+            targets=choose_targets(self.store, targets),
+            stage_1=preset(options.preset, "task").but(**dict(task_overrides)),
+            stage_2=options.config("user"),
+            arms=tuple(arms) if arms else DEFAULT_ARMS,
+            k=k,
+            max_history=options.max_history,
+            task_examples=task_examples,
+            free=free,
+            sampling=sampling or GREEDY,
+            base_items=tuple(read_base_items(Path(data))),
+        )
+        about = {"command": command, "versions": versions(), "hardware": hardware()}
+        with self.store.lock():
+            evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=about)
+        write(evaluation, Path(out))
+        return evaluation
+
+    # -- pieces ----------------------------------------------------------------------------------------------------
+
+    def _recipe(self, task: str, options: TrainingOptions | None, stage: Stage) -> Recipe:
+        _need_torch()
+        from idiolect.train.stages import Recipe
+
+        options = options or TrainingOptions()
+        return Recipe(get_task(task), options.config(stage), options.retriever, options.k, options.max_history)
+
+    @contextmanager
+    def _run(self, kind: str, recipe: Recipe) -> Iterator[str]:
+        """Note in the store that a run began, and how it ended."""
+        settings = recipe.config.model_dump(mode="json") | {
+            "task": recipe.task.name,
+            "retriever": recipe.retriever,
+            "k": recipe.k,
+        }
+        run_id, status = self.store.begin_run(kind, settings), "failed"
+        try:
+            yield run_id
+            status = "done"
+        except KeyboardInterrupt:
+            status = "stopped"
+            raise
+        finally:
+            self.store.end_run(run_id, status, {})
+
+    def _base_people(self, task: Task, data: str | Path | None, users: Sequence[str]) -> Iterable[Person]:
+        if data is not None:
+            return _checked(read_people(Path(data), task), task)
+        if not users:
+            raise InputError(
+                "stage 1 needs base people: give --data FILE, or name people in the store who are nobody's targets"
+            )
+        return (self.store.person(user) for user in users)
+
+    def _check_trainable(self, user: str, task: Task) -> None:
+        items = self.store.history(user)
+        if not items:
+            raise EmptyHistory(
+                f"user {user!r} has no items; import a history first: idiolect history import FILE --user {user}"
+            )
+        for item in items:
+            task.check_item(item)
+
+    def _engine(self, task: Task, digest: str | None, variant: str) -> tuple[Engine, dict[str, Any]]:
+        """An engine on the base that an adapter was made on; without one, on the newest task adapter there is."""
+        from idiolect.engine.local import Engine
+        from idiolect.errors import TaskAdapterNotFound
+        from idiolect.model.bank import Bank
+        from idiolect.train.stages import with_task_adapter
+
+        if digest is not None:
+            manifest = self.store.manifest(digest)
+            under, settings = manifest.task_adapter, dict(manifest.settings)
+        else:
+            try:
+                under = self.store.task_head(task.name, self.base.fingerprint, variant)
+            except TaskAdapterNotFound:
+                under = None
+            settings = dict(self.store.manifest(under).settings) if under else {}
+        base = with_task_adapter(self.base, self.store, under) if under else self.base
+        if digest is not None:
+            base.accept(self.store.manifest(digest), digest)
+        return Engine(base, Bank(base.model.sites(), base.device, base.dtype, find=self.store.blob_path)), settings
+
+    def _example(self, task: Task, user: str | None, text: str, digest: str | None) -> Any:
+        """The prompt of a text: the same that the adapter was trained on, retrieved items and all."""
+        from idiolect.data.retrieval import query_examples
+
+        query = Query("query", text if task.opening in text else task.query_input(text))
+        if user is None or digest is None:
+            return task.example_from_query(query)
+        manifest = self.store.manifest(digest)
+        person = Person(user, self.store.history(user), (query,))
+        return next(iter(query_examples(person, task, retriever=manifest.retriever, k=manifest.k, seed=manifest.seed)))
+
+
+def _checked(people: Iterable[Person], task: Task) -> Iterator[Person]:
+    """The same people, every item looked at before any is kept."""
+    for person in people:
+        for item in person.history:
+            task.check_item(item)
+        yield person
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise DependencyMissing("this needs torch, which is not installed; install it: pip install 'idiolect[local]'") from None

@@ -1,0 +1,332 @@
+"""The two stages of OPPU, from people in a store to adapters in it.
+
+    stage 1   base people → examples ─ train one adapter ─▶ task adapter (nobody's)
+    stage 2   each person → examples ─ train all together ─▶ one user adapter each, on the base with the task adapter merged in
+
+Both end in the store: an adapter is published the moment it is finished, and is found again instead of trained again by a
+second identical run. Source: Tan et al. 2024 (OPPU), arXiv:2402.04401, §3.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from idiolect.config import TrainConfig
+from idiolect.data.prompts import render_many, reserve_for
+from idiolect.data.retrieval import history_examples, query_examples
+from idiolect.data.tasks import Task
+from idiolect.errors import ConfigError, EmptyHistory, IdiolectError, TaskAdapterNotFound
+from idiolect.model.base import Base
+from idiolect.model.files import from_record, layout_of, to_record
+from idiolect.store.adapters import variant_of
+from idiolect.store.records import Parent
+from idiolect.store.store import Store
+from idiolect.train.trainer import Finished, Job, Progress, train
+from idiolect.types import AdapterManifest, Example, Item, Person, Rendered, Retriever, digest_of
+
+_NO_EFFECT = frozenset({"slots", "token_budget"})
+"""Settings that change how fast an adapter is made, and not what it becomes."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, in either stage.
+
+    Attributes:
+        retriever, k: earlier items put into each prompt, in training and in answering alike.
+        max_history: the newest items of a person that are trained on; None: all.
+    """
+
+    task: Task
+    config: TrainConfig
+    retriever: Retriever = "none"
+    k: int = 0
+    max_history: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.retriever == "none") != (self.k == 0):
+            raise ConfigError(
+                f"retriever {self.retriever!r} with k = {self.k}: give both a retriever and a k of at least 1, or neither"
+            )
+        if self.max_history is not None and self.max_history < 1:
+            raise ConfigError(f"max history is {self.max_history}; it must be at least 1")
+
+    def max_tokens(self, base: Base) -> int:
+        """Bound of prompt and answer together on this base."""
+        return min(self.config.max_tokens, base.context)
+
+    def render(self, base: Base, examples: Iterable[Example], dropped: list[str] | None = None) -> list[Rendered]:
+        """The examples as tokens, answers included."""
+        reserve = reserve_for(self.task, base.tokenizer)
+        return list(render_many(examples, base.tokenizer, self.max_tokens(base), reserve=reserve, dropped=dropped))
+
+
+@dataclass
+class StageReport:
+    """What a run of stage 2 did.
+
+    Attributes:
+        made: digest of each person's adapter that was trained.
+        kept: digest of each that was already there.
+        problems: one line for each person who could not be trained.
+    """
+
+    made: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    n_too_long: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Every person's adapter, made now or before."""
+        return self.kept | self.made
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def manifest_of(
+    base: Base,
+    recipe: Recipe,
+    kind: Literal["user", "task"],
+    content: Any,
+    user_id: str | None = None,
+    item_ids: Sequence[str] = (),
+) -> AdapterManifest:
+    """The manifest of an adapter to be: equal manifests make equal adapters."""
+    config = recipe.config
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _NO_EFFECT}
+    # What the prompts were cut to matters, not what was asked for: the base's context may be shorter.
+    settings |= {"max_tokens": recipe.max_tokens(base), "max_history": recipe.max_history}
+    return AdapterManifest(
+        kind=kind,
+        task=recipe.task.name,
+        base=base.fingerprint,
+        base_name=base.name,
+        rank=config.rank,
+        alpha=config.alpha,
+        targets=config.targets,
+        user_id=user_id,
+        task_adapter=base.task_adapter,
+        retriever=recipe.retriever,
+        k=recipe.k,
+        item_ids=tuple(item_ids),
+        history=digest_of(content),
+        seed=config.seed,
+        settings=settings,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- stage 1
+
+
+def stage_one(
+    base: Base,
+    store: Store,
+    recipe: Recipe,
+    people: Iterable[Person],
+    base_items: Iterable[tuple[str, Item]] = (),
+    *,
+    max_examples: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> str:
+    """Train the task adapter from base people's histories and queries; its digest in the store.
+
+    Args:
+        people: base people only. Never somebody who is to get, or to be tested with, an adapter of their own.
+        base_items: (author, item) of further people, of whom nothing else is known.
+        max_examples: a seeded sample of this many, so that a large population does not cost more than it teaches.
+
+    Raises:
+        EmptyHistory: nothing to train on.
+        TaskFieldError: an item lacks a field of the task.
+    """
+    if base.task_adapter is not None:
+        raise ConfigError("stage 1 starts from the bare base; this one has a task adapter merged in already")
+    sources = [*people, *_authors(base_items)]
+    examples = _sample(_stage_one_examples(sources, recipe), max_examples, recipe.config.seed)
+    dropped: list[str] = []
+    rendered = recipe.render(base, examples, dropped)
+    if not rendered:
+        raise EmptyHistory(f"no base person has an item for {recipe.task.name}; stage 1 needs people other than the targets")
+    manifest = manifest_of(base, recipe, "task", [[list(r.ids), r.n_prompt] for r in rendered])
+    found = store.find(manifest)
+    if found is not None:
+        store.set_head(found)
+        return found
+    known = {summary.id for summary in store.people()}
+    parents = [Parent("person", person.id) for person in sources if person.id in known]
+    digests: list[str] = []
+
+    def publish(done: Finished) -> None:
+        layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
+        digests.append(store.publish(manifest, to_record(layout, done.row), stats=_stats(done), parents=parents))
+
+    train(base, [Job("", rendered)], recipe.config, publish, on_progress)
+    return digests[0]
+
+
+def _stage_one_examples(people: Iterable[Person], recipe: Recipe) -> list[Example]:
+    options: dict[str, Any] = {"retriever": recipe.retriever, "k": recipe.k, "seed": recipe.config.seed}
+    found: list[Example] = []
+    for person in people:
+        found += history_examples(person, recipe.task, **options)
+        found += [e for e in query_examples(person, recipe.task, **options) if e.target is not None]
+    return found
+
+
+def _authors(items: Iterable[tuple[str, Item]]) -> list[Person]:
+    """One person for each author, their items in order of date."""
+    by_author: dict[str, list[Item]] = {}
+    for author, item in items:
+        by_author.setdefault(author, []).append(item)
+    return [Person(author, tuple(sorted(mine, key=lambda item: item.date or ""))) for author, mine in by_author.items()]
+
+
+def _sample(examples: list[Example], n: int | None, seed: int) -> list[Example]:
+    if n is None or len(examples) <= n:
+        return examples
+    return random.Random(seed).sample(examples, n)
+
+
+def with_task_adapter(base: Base, store: Store, digest: str) -> Base:
+    """The base with a stored task adapter merged in.
+
+    Raises:
+        BaseMismatch: it was made for another base.
+    """
+    manifest = store.manifest(digest)
+    base.accept(manifest, digest)
+    if manifest.kind != "task":
+        raise ConfigError(f"adapter {digest[:12]} is a person's, not a task's; it cannot be merged under others")
+    record, row = from_record(store.blob_path(digest))
+    return base.with_task(digest, layout_of(record, base.model.sites()), row)
+
+
+def task_base(base: Base, store: Store, recipe: Recipe) -> Base:
+    """The base with this recipe's task adapter merged in.
+
+    Raises:
+        TaskAdapterNotFound: stage 1 was not run for this task, base and retrieval.
+    """
+    manifest = manifest_of(base, recipe, "task", None)
+    try:
+        digest = store.task_head(recipe.task.name, base.fingerprint, variant_of(manifest))
+    except TaskAdapterNotFound:
+        raise TaskAdapterNotFound(
+            f"there is no task adapter for {recipe.task.name} on {base.name!r} with {variant_of(manifest)}; make one: "
+            f"idiolect train --stage task --task {recipe.task.name} --data FILE, or train on the bare base with --bare"
+        ) from None
+    return with_task_adapter(base, store, digest)
+
+
+# ---------------------------------------------------------------------------------------------------------- stage 2
+
+
+def stage_two(
+    base: Base,
+    store: Store,
+    recipe: Recipe,
+    users: Iterable[str],
+    *,
+    run_id: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> StageReport:
+    """Train one adapter for each of these people, all together. Finished ones are in the store at once.
+
+    A person whose adapter is there already is not trained again; one who cannot be trained is reported, and does not stop
+    the others.
+    """
+    report = StageReport()
+    manifests: dict[str, AdapterManifest] = {}
+    layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
+
+    def publish(done: Finished) -> None:
+        digest = store.publish(manifests.pop(done.person), to_record(layout, done.row), run_id=run_id, stats=_stats(done))
+        report.made[done.person] = digest
+        report.tokens += done.tokens
+        report.seconds += done.seconds
+
+    train(base, _jobs(base, store, recipe, users, report, manifests), recipe.config, publish, on_progress)
+    return report
+
+
+def _jobs(
+    base: Base, store: Store, recipe: Recipe, users: Iterable[str], report: StageReport, manifests: dict[str, AdapterManifest]
+) -> Iterator[Job]:
+    """People to train, one at a time: those already done and those who cannot be are noted instead."""
+    for user in users:
+        try:
+            person = store.person(user)
+            if not person.history:
+                raise EmptyHistory(f"user {user!r} has no items; import a history first: idiolect history import")
+            kept = newest(person, recipe.max_history)
+            manifest = _user_manifest(base, recipe, person, kept)
+            found = store.find(manifest)
+            rendered = None if found else _render_person(base, recipe, person, kept, report)
+        except IdiolectError as error:
+            report.problems[user] = str(error)
+            continue
+        if found is not None:
+            store.set_head(found)
+            report.kept[user] = found
+        elif rendered is not None:
+            manifests[user] = manifest
+            yield Job(user, rendered)
+
+
+def newest(person: Person, n: int | None) -> tuple[Item, ...]:
+    """The newest n items, oldest first."""
+    return person.history if n is None else person.history[-n:]
+
+
+def _user_manifest(base: Base, recipe: Recipe, person: Person, kept: Sequence[Item]) -> AdapterManifest:
+    # With retrieval, older items that are not trained on still stand in prompts, so they count as content.
+    content = [[item.id, item.date, dict(item.fields)] for item in (person.history if recipe.k else kept)]
+    return manifest_of(base, recipe, "user", content, person.id, [item.id for item in kept])
+
+
+def _render_person(base: Base, recipe: Recipe, person: Person, kept: Sequence[Item], report: StageReport) -> list[Rendered]:
+    history = person if recipe.k else Person(person.id, tuple(kept))
+    options: dict[str, Any] = {"retriever": recipe.retriever, "k": recipe.k, "seed": recipe.config.seed}
+    examples = list(history_examples(history, recipe.task, **options))
+    dropped: list[str] = []
+    rendered = recipe.render(base, examples[-len(kept) :], dropped)
+    report.n_too_long += len(dropped)
+    if not rendered:
+        raise EmptyHistory(f"user {person.id!r}: no item fits into {recipe.max_tokens(base)} tokens; raise --max-tokens")
+    return rendered
+
+
+def _stats(done: Finished) -> Mapping[str, float]:
+    return {"loss": done.loss, "steps": done.steps, "tokens": done.tokens, "seconds": done.seconds}
+
+
+def train_pooled(
+    base: Base, store: Store, recipe: Recipe, users: Sequence[str], *, on_progress: OnProgress | None = None
+) -> str:
+    """One adapter from all these people's histories together, as a control; its digest. It belongs to nobody and heads nothing."""
+    report = StageReport()
+    rendered: list[Rendered] = []
+    for user in users:
+        person = store.person(user)
+        rendered += _render_person(base, recipe, person, newest(person, recipe.max_history), report)
+    manifest = manifest_of(base, recipe, "task", ["pooled", [[list(r.ids), r.n_prompt] for r in rendered]])
+    found = store.find(manifest)
+    if found is not None:
+        return found
+    digests: list[str] = []
+    parents = [Parent("person", user) for user in users]
+
+    def publish(done: Finished) -> None:
+        layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
+        record = to_record(layout, done.row)
+        digests.append(store.publish(manifest, record, head=False, stats=_stats(done), parents=parents))
+
+    train(base, [Job("", rendered)], recipe.config, publish, on_progress)
+    return digests[0]
