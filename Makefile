@@ -1,5 +1,5 @@
 # Everything below sets up .venv on its own; `make help` lists what there is.
-# Variables: PYTHON (3.11 or newer), PIP_ARGS (e.g. "--index-url https://download.pytorch.org/whl/cpu").
+# Variables: PYTHON (3.11 or newer), PIP_ARGS (more arguments for pip, e.g. an index of CPU wheels).
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
