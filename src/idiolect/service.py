@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from idiolect.config import TrainConfig, preset
-from idiolect.data.readers import read_base_items, read_people
+from idiolect.data.readers import merged, read_base_items, read_people
 from idiolect.data.tasks import Task, get_task
 from idiolect.errors import DependencyMissing, EmptyHistory, InputError
 from idiolect.machine import hardware, versions
@@ -87,6 +87,11 @@ class Idiolect:
     def __exit__(self, *exception: object) -> None:
         self.store.close()
 
+    @property
+    def base_name(self) -> str:
+        """What the base was asked for by; loads nothing."""
+        return str(self._base_name)
+
     @cached_property
     def base(self) -> Base:
         """The frozen base, loaded on first use."""
@@ -141,13 +146,14 @@ class Idiolect:
                 store, or whom `exclude` names, are left out.
             users: base people in the store, by id; used where there is no `data`.
         """
+        _need_torch()
         from idiolect.train.stages import stage_one
 
         recipe, base = self._recipe(task, options, "task"), self.base
         left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user"))}
         people = self._base_people(recipe.task, data, users)
         kept = [person for person in people if person.id not in left_out]
-        items = [pair for pair in read_base_items(Path(data)) if pair[0] not in left_out] if data else []
+        items = [pair for pair in _further_items(data) if pair[0] not in left_out]
         with self.store.lock(), self._run("train-task", recipe):
             return stage_one(base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
 
@@ -169,6 +175,7 @@ class Idiolect:
             TaskAdapterNotFound: stage 1 was not run, and `bare` was not asked for.
             PersonNotFound, EmptyHistory, TaskFieldError …: only one person was asked for, and cannot be trained.
         """
+        _need_torch()
         from idiolect.train.stages import stage_two, task_base
 
         recipe = self._recipe(task, options, "user")
@@ -288,7 +295,7 @@ class Idiolect:
 
         options = options or TrainingOptions()
         chosen = get_task(task)
-        self.import_history(data, task=chosen.name)
+        self._import_alone(data, chosen)
         plan = Plan(
             task=chosen,
             targets=choose_targets(self.store, targets),
@@ -300,7 +307,7 @@ class Idiolect:
             task_examples=task_examples,
             free=free,
             sampling=sampling or GREEDY,
-            base_items=tuple(read_base_items(Path(data))),
+            base_items=tuple(_further_items(data)),
         )
         about = {"command": command, "versions": versions(), "hardware": hardware()}
         with self.store.lock():
@@ -335,9 +342,19 @@ class Idiolect:
         finally:
             self.store.end_run(run_id, status, {})
 
+    def _import_alone(self, data: str | Path, task: Task) -> None:
+        """Import an evaluation's people; refuse a store with others in it, who would become targets or base people."""
+        given = self.import_history(data, task=task.name).n_people
+        if others := len(self.people()) - given:
+            raise InputError(
+                f"the store at {self.store.place} holds {others} people who are not in {str(data)!r}; "
+                "give this evaluation a store of its own: another --out, or --store FOLDER"
+            )
+
     def _base_people(self, task: Task, data: str | Path | None, users: Sequence[str]) -> Iterable[Person]:
         if data is not None:
-            return _checked(read_people(Path(data), task), task)
+            # LaMP's time split repeats a person's items with each question; in stage 1 they count once.
+            return merged(_checked(read_people(Path(data), task), task))
         if not users:
             raise InputError(
                 "stage 1 needs base people: give --data FILE, or name people in the store who are nobody's targets"
@@ -392,6 +409,11 @@ def _checked(people: Iterable[Person], task: Task) -> Iterator[Person]:
         for item in person.history:
             task.check_item(item)
         yield person
+
+
+def _further_items(data: str | Path | None) -> Iterator[tuple[str, Item]]:
+    """The base items that stand beside a folder's people; a single file holds people only."""
+    return read_base_items(Path(data)) if data is not None and Path(data).is_dir() else iter(())
 
 
 def _need_torch() -> None:

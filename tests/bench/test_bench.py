@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("peft", reason="the benchmark peers need the extra: pip install 'idiolect[bench]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own deprecations are not ours to mend
 
-from idiolect.bench import bases, floor, machine, workloads  # noqa: E402
+from idiolect import machine  # noqa: E402
+from idiolect.bench import bases, floor, workloads  # noqa: E402
 from idiolect.bench.__main__ import lines, main  # noqa: E402
 from idiolect.bench.interleave import Sample, interleave, summarise  # noqa: E402
 from idiolect.config import TrainConfig  # noqa: E402

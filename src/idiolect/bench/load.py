@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from idiolect.bench import bases, machine, ours, peers, peers_serve, report
+from idiolect import machine
+from idiolect.bench import bases, ours, peers, peers_serve, report
 from idiolect.config import TrainConfig
 
 _SLOTS = 16  # what one batch needs; the rest of the people stay on disk

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from idiolect.bench import bases, machine, ours, report, workloads
+from idiolect import machine
+from idiolect.bench import bases, ours, report, workloads
 from idiolect.config import TrainConfig
 from idiolect.types import Rendered
 

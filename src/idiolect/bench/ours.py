@@ -73,13 +73,21 @@ def train_stream(
     train(base, (Job(person, tuple(rows)) for person, rows in jobs), config, lambda done: keep(done.person, done.row))
 
 
-def serve_batch(
-    engine: Any, layout: Any, rows: Mapping[str, Tensor], prompts: Mapping[str, Sequence[int]], n_new: int
-) -> dict[str, list[int]]:
+def engine_for(base: Any, layout: Any, rows: Mapping[str, Tensor]) -> Any:
+    """An engine whose bank holds every person's adapter under their name."""
+    from idiolect.engine.local import Engine
+
+    engine = Engine(base)
+    for person, row in rows.items():
+        engine.bank.put(person, layout, row)
+    return engine
+
+
+def serve_batch(engine: Any, prompts: Mapping[str, Sequence[int]], n_new: int) -> dict[str, list[int]]:
     """All people in one batch, each with their own adapter; greedy, exactly `n_new` tokens."""
     from idiolect.engine.local import Request
 
-    requests = [Request(person, tuple(ids), adapter=rows[person], max_new_tokens=n_new) for person, ids in prompts.items()]
+    requests = [Request(person, tuple(ids), adapter=person, max_new_tokens=n_new) for person, ids in prompts.items()]
     return {done.id: list(done.ids) for done in engine.generate(requests, ignore_eos=True)}
 
 
@@ -88,13 +96,6 @@ def save_row(layout: Any, row: Tensor, path: Path) -> None:
     from idiolect.model.files import to_record
 
     path.write_bytes(to_record(layout, row))
-
-
-def load_row(path: Path, slot: Tensor) -> None:
-    """Read a record from disk into a slot of a stack, (P,)."""
-    from idiolect.model.files import from_record
-
-    slot.copy_(from_record(path)[1])
 
 
 def copy(matrices: Mapping[str, tuple[Tensor, Tensor]]) -> State:

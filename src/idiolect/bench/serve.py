@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from idiolect.bench import bases, machine, ours, peers, peers_serve, report
+from idiolect import machine
+from idiolect.bench import bases, ours, peers, peers_serve, report
 from idiolect.bench.interleave import interleave, summarise
 from idiolect.config import TrainConfig
 
@@ -44,8 +45,6 @@ class _Run:
     """Two bases with the same weights, the same adapters on both, and the last answers."""
 
     def __init__(self, folder: Path, size: bases.Shape, config: TrainConfig, people: int, n_prompt: int, n_new: int) -> None:
-        from idiolect.engine.local import Engine
-
         path = bases.random_llama(folder / "base", size, config.seed)
         names = [f"person-{number:04d}" for number in range(people)]
         states = {
@@ -54,9 +53,8 @@ class _Run:
         rng = random.Random(config.seed)
         self.prompts = {name: [rng.randrange(16, size.vocab) for _ in range(n_prompt)] for name in names}
         base = ours.load(path)
-        self.layout = ours.layout_of(base, config)
-        self.rows = {name: self.layout.row_of(state) for name, state in states.items()}
-        self.engine = Engine(base)
+        layout = ours.layout_of(base, config)
+        self.engine = ours.engine_for(base, layout, {name: layout.row_of(state) for name, state in states.items()})
         self.adapted = peers_serve.attach(peers.load_resident(path), states, config)
         self.n_new = n_new
         self.answers: dict[str, dict[str, list[int]]] = {}
@@ -71,7 +69,7 @@ class _Run:
         self.answers["peft_mixed"] = peers_serve.serve_mixed(self.adapted, self.prompts, self.n_new)
 
     def mixed(self) -> None:
-        self.answers["mixed"] = ours.serve_batch(self.engine, self.layout, self.rows, self.prompts, self.n_new)
+        self.answers["mixed"] = ours.serve_batch(self.engine, self.prompts, self.n_new)
 
     def agreement(self) -> dict[str, Any]:
         """The share of people who got token for token what `peft_switch` gave them."""

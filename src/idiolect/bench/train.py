@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from idiolect.bench import bases, floor, machine, ours, peers, report, workloads
+from idiolect import machine
+from idiolect.bench import bases, floor, ours, peers, report, workloads
 from idiolect.bench.interleave import interleave, summarise
 from idiolect.config import TrainConfig
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idiolect.errors import AdapterNotFound, InputError
+from idiolect.errors import AdapterNotFound, InputError, ShapeError
 from idiolect.model.adapter import Layout, Site, Stack
 from idiolect.model.files import from_record, layout_of
 from idiolect.model.lora import Adapters
@@ -65,13 +65,16 @@ class Bank:
 
     def put(self, key: str, layout: Layout, row: Tensor) -> None:
         """Keep a row under a key; the least recently used row of a full shelf goes."""
+        if row.shape != (layout.size,):
+            raise ShapeError(f"adapter {key[:12]!r}: a row of {tuple(row.shape)} does not fit {layout.size} numbers")
+        if self._where.get(key, layout.key) != layout.key:
+            self.drop(key)
         shelf = self._shelves.setdefault(layout.key, _Shelf(layout, self._empty(0, layout)))
-        self._where[key] = layout.key
         slot = shelf.slots.pop(key, None)
         if slot is None:
             slot = self._free_slot(shelf)
         shelf.rows[slot].copy_(row)
-        shelf.slots[key] = slot
+        shelf.slots[key], self._where[key] = slot, layout.key
 
     def drop(self, key: str) -> None:
         """Forget a key, and wipe its row."""
@@ -95,7 +98,10 @@ class Bank:
         known = [key for key in keys if key is not None]
         if not known:
             return None
-        places = {self.layout_key(key) for key in dict.fromkeys(known)}
+        distinct = dict.fromkeys(known)
+        if len(distinct) > self.capacity:
+            raise InputError(f"{len(distinct)} different adapters do not fit into a bank of {self.capacity}; ask in parts")
+        places = {self.layout_key(key) for key in distinct}
         if len(places) > 1:
             raise InputError("adapters of different rank or targets cannot share a batch; group them by layout_key")
         shelf = self._shelves[places.pop()]

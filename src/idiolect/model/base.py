@@ -73,6 +73,10 @@ class BaseTokenizer:
         self._text = Tokenizer.from_str(backend.to_str())
         self._text.encode_special_tokens = True
         self._frame = Tokenizer.from_str(backend.to_str())
+        for mine in (self._text, self._frame):
+            # A tokenizer.json may ask for either; the renderer alone decides what is cut, and nothing is padded.
+            mine.no_truncation()
+            mine.no_padding()
         self.bos_id: int | None = fast.bos_token_id
         self.eos_id: int = fast.eos_token_id
         self.pad_id: int = fast.pad_token_id if fast.pad_token_id is not None else fast.eos_token_id
@@ -170,7 +174,10 @@ def load_base(name: str | Path = EMBEDDED, *, device: str | None = None, dtype: 
     context = context_of(config)
     if lean and is_lean(config):
         rotary = rotary_of(config, context, kind, where)
-        model: Model = decoder_from(_weights(path, where, kind), config, rotary)
+        try:
+            model: Model = decoder_from(_weights(path, where, kind), config, rotary)
+        except KeyError as error:
+            raise BaseNotFound(f"base {str(name)!r} lacks the weights {error.args[0]}; fetch it again") from None
     else:
         from idiolect.model.general import GeneralModel
 
@@ -185,7 +192,7 @@ def choose_device(device: str | None, dtype: str | None) -> tuple[torch.device, 
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         where = torch.device(device)
-        torch.empty(1, device=where)
+        torch.empty(1, device=where).tolist()  # the "meta" device has no numbers
     except (RuntimeError, AssertionError):
         raise ConfigError(f"device {device!r} is not on this machine; leave --device out to choose one") from None
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}

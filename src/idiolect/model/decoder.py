@@ -190,7 +190,8 @@ class Plan:
     Attributes:
         ids: (N,).
         bins: shapes of the padded rows.
-        there: stream position of each padded place, bins one after another; None: the stream is one full bin.
+        there: stream position of each padded place, bins one after another; None: the stream is full bins as it
+            stands.
         back: padded place of each stream position, (N,).
         empty: padded places past the ends of rows.
         segments: of the whole stream.
@@ -390,7 +391,9 @@ class Decoder:
         qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
         heads = self._split(layer, qkv, plan)
         outs = [self._attend_bin(i, *heads[n : n + 3], cache) for n in range(0, len(heads), 3)]
-        return outs[0] if plan.back is None else _FromHeads.apply(plan, *outs)  # type: ignore
+        if plan.back is None:
+            return outs[0] if len(outs) == 1 else torch.cat(outs)
+        return _FromHeads.apply(plan, *outs)  # type: ignore[return-value]
 
     def _split(self, layer: Layer, qkv: Tensor, plan: Plan) -> Sequence[Tensor]:
         """q, k, v of every bin, rotated. Qwen3 norms its heads before rotating them, in the flat stream."""
@@ -446,7 +449,8 @@ class Decoder:
         place = torch.arange(slot + 1, device=tokens.device)
         seen = (place < state.lengths.unsqueeze(1)) | (place >= state.longest)
         mask = torch.zeros(seen.shape, dtype=self.embedding.dtype, device=tokens.device).masked_fill_(~seen, float("-inf"))
-        positions = (state.lengths + state.done).unsqueeze(1)
+        # A row that is done stays for a while, and its place may run past what the base can see: nobody reads it any more.
+        positions = (state.lengths + state.done).clamp_(max=len(self.cos) - 1).unsqueeze(1)
         hidden = self.step(tokens.unsqueeze(1), positions, slot, mask.unsqueeze(1), state.cache, state.adapters, state.segments)
         state.done += 1
         return self.to_logits(hidden[:, 0])

@@ -98,7 +98,10 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    except KeyError as error:
+        raise FileFormatError(f"{folder.name}: adapter_config.json: {error.args[0]} is missing") from None
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise FileFormatError(f"{folder.name}: not a PEFT folder with safetensors ({type(error).__name__})") from None
     for key, plain in {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False}.items():
         if config.get(key, plain) != plain:
@@ -108,10 +111,12 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
     found = {k.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for k in tensors}
     targets = tuple(sorted({name.rsplit(".", 1)[-1] for name in found}))
     # Rank-stabilised LoRA scales by alpha / sqrt(r): the same update with another alpha.
-    alpha = config["lora_alpha"] * (config["r"] ** 0.5 if config.get("use_rslora") else 1)
-    layout = Layout.of(sites, config["r"], alpha, targets)
+    layout = Layout.of(sites, rank, alpha * (rank**0.5 if config.get("use_rslora") else 1), targets)
     expected = {site.name for group in layout.groups for site in group.sites}
     if found != expected:
         raise FileFormatError(f"{folder.name}: its modules are not this base's: {len(found ^ expected)} differ")
+    halves = {f"{_PREFIX}{name}.lora_{half}.weight" for name in found for half in "AB"}
+    if tensors.keys() != halves:
+        raise FileFormatError(f"{folder.name}: {len(tensors.keys() ^ halves)} tensors are missing or of another kind")
     pairs = {n: (tensors[f"{_PREFIX}{n}.lora_A.weight"].t(), tensors[f"{_PREFIX}{n}.lora_B.weight"].t()) for n in found}
     return layout, layout.row_of(pairs)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from idiolect.data.batch import Batch
@@ -51,7 +52,10 @@ class GeneralModel:
     def __init__(self, model: Any, names: list[str]) -> None:
         self._model, self._names = model, names
         self._active: tuple[Adapters, Segments] | None = None
-        self.head: Tensor = model.get_output_embeddings().weight
+        output = model.get_output_embeddings()
+        # A bias (Phi's) is one more column of the head, and hidden states get a one to meet it.
+        self._biased = output.bias is not None
+        self.head: Tensor = torch.cat((output.weight, output.bias.unsqueeze(1)), 1) if self._biased else output.weight
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
         for name in names:
             model.get_submodule(name).register_forward_hook(self._hook(name))
@@ -61,11 +65,18 @@ class GeneralModel:
         from transformers import AutoModelForCausalLM
 
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
             )
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, SafetensorError) as error:
             raise BaseNotFound(f"base {path.name!r} cannot be loaded by transformers: {type(error).__name__}") from None
+        if report["missing_keys"]:  # transformers would go on with random numbers
+            raise BaseNotFound(f"base {path.name!r} lacks the weights {min(report['missing_keys'])}; fetch it again")
         torch.nn.Module.to(model, device).eval().requires_grad_(False)
         return cls(model, linear_names(model))
 
@@ -122,7 +133,8 @@ class GeneralModel:
         """Normed last hidden states at the asked-for positions, (M, D)."""
         with self._adapted(adapters, plan.segments):
             out = self._model.base_model(input_ids=plan.ids, attention_mask=plan.mask, use_cache=False)
-        return out.last_hidden_state.flatten(0, 1).index_select(0, plan.predict)
+        hidden = out.last_hidden_state.flatten(0, 1).index_select(0, plan.predict)
+        return torch.cat((hidden, hidden.new_ones(len(hidden), 1)), 1) if self._biased else hidden
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         logits = self._model.get_output_embeddings()(hidden)

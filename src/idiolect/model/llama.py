@@ -21,7 +21,8 @@ def is_lean(config: Any) -> bool:
         config.model_type in FAMILIES
         and getattr(config, "hidden_act", "silu") == "silu"
         and not getattr(config, "mlp_bias", False)
-        and not (config.model_type == "llama" and getattr(config, "attention_bias", False))
+        # Llama and Qwen3 put a bias on the output projection too, then; Qwen2's q, k and v have theirs without this setting.
+        and not getattr(config, "attention_bias", False)
         and rope.get("rope_type", "default") in ("default", "linear", "llama3", "yarn")
         and float(rope.get("partial_rotary_factor", 1.0)) == 1.0
     )
