@@ -108,5 +108,5 @@ def test_load_and_memory_runs_report(tmp_path):
     assert main(["load", "--shape", "tiny", "--people", "8", "--peers", "8", "--out", str(tmp_path)]) == 0
     assert main(["memory", "--shape", "tiny", "--people", "8", "--out", str(tmp_path)]) == 0
     load = json.loads((tmp_path / "load-tiny.json").read_text())
-    assert [part["adapters"] for part in load["methods"]["slot"]["by_resident"]] == list(range(1, 9))
+    assert [part["adapters"] for part in load["methods"]["bank"]["by_resident"]] == [8]
     assert json.loads((tmp_path / "memory-tiny.json").read_text())["peak_bytes"] > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -69,7 +71,7 @@ def test_many_more_people_than_room(shelf):
     make, rows, _ = shelf
     bank = make(3)
     order = [f"p{(7 * i) % 6}" for i in range(40)]
-    for a, b in zip(order, order[1:], strict=False):
+    for a, b in pairwise(order):
         assert torch.equal(stacked(bank, a, b), torch.stack([rows[a], rows[b]]))
         assert len(bank) <= 3
 

@@ -168,7 +168,7 @@ def test_answers_may_reach_the_end_of_the_context(load):
     assert [c.n_answer for c in done] == [30] * 5 + [1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from([3, 4, 20, 21, 60])), min_size=1, max_size=4), st.booleans())
 def test_rows_together_are_rows_alone(load, groups, by_length):
     """Whatever the mixture of lengths: bins that need no padding, and bins that do."""

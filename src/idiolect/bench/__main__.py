@@ -11,7 +11,7 @@ from typing import Any
 from idiolect import machine
 from idiolect.errors import IdiolectError
 
-NAMES = ("train", "serve", "load", "memory")
+NAMES = ("train", "serve", "load", "memory", "table")
 SHAPES = ("small", "135m", "tiny")
 WORKLOADS = ("w0", "short", "template")
 
@@ -19,6 +19,12 @@ WORKLOADS = ("w0", "short", "template")
 def main(argv: Sequence[str] | None = None) -> int:
     """0 where every method gave the same results, 1 where they differed: speed without agreement counts for nothing."""
     options = _parser().parse_args(argv)
+    if options.name == "table":
+        from idiolect.bench.table import write_table
+
+        folder = options.out or Path("bench/results")
+        print(write_table(folder, folder.parent / "RESULTS.md"), end="")
+        return 0
     names = options.workload or list(WORKLOADS) if options.name == "train" else [None]
     try:
         results = [run(options.name, workload, **_given(options)) for workload in names]
@@ -50,8 +56,9 @@ def lines(result: dict[str, Any]) -> list[str]:
     """The figures as a few lines of text, ratios with the spread over rounds."""
     told = [f"{result['bench']}  ({result['hardware']['cpu']}, {result['threads']} threads, load {result['load_average'][:1]})"]
     for name, method in result.get("methods", {}).items():
-        if name in ("slot", "peft_load_adapter"):
-            told.append(f"  {name:<18} median {1e3 * method['median_s']:9.2f} ms, greatest {1e3 * method['max_s']:9.2f} ms")
+        if name in ("bank", "peft_load_adapter"):
+            steps = ", ".join(f"{1e3 * b['median_s']:.2f} at {b['adapters']}" for b in method["by_resident"])
+            told.append(f"  {name:<18} median {1e3 * method['median_s']:.2f} ms, by adapters there are: {steps}")
             continue
         rate = method.get("people_per_minute") or method.get("tokens_per_s") or 0.0
         unit = "people/min" if "people_per_minute" in method else "tokens/s"
@@ -91,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="interleaved rounds after one warm-up (default: 5)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, help="of torch (default: the cores that may be used)")
-    parser.add_argument("--out", type=Path, help="folder for NAME.json (default: nothing is written)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for NAME.json (default: nothing is written); table: the folder to read"
+    )
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,13 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from idiolect import machine
 from idiolect.bench import bases, ours, peers, peers_serve, report
 from idiolect.config import TrainConfig
 
-_SLOTS = 16  # what one batch needs; the rest of the people stay on disk
+_STEPS = (10, 50, 100, 200, 400)  # adapters, at which the times of the last few are told
 
 
 def bench_load(
@@ -28,9 +25,10 @@ def bench_load(
     threads: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Time every load: ours with 1 to `people` adapters on disk, PEFT's `load_adapter` with up to `peer_people` resident.
+    """Time every load: ours into a bank that has 0 to `people` − 1 adapters, PEFT's `load_adapter` up to `peer_people`.
 
-    Files were just written, so both read from the system's cache.
+    Ours counts everything from a digest to a stack that a batch can use. Files were just written, so both read from the
+    system's cache.
     """
     threads = machine.set_up_threads(threads)
     size, config = bases.SHAPES[shape], TrainConfig.build(seed=seed)
@@ -42,22 +40,25 @@ def bench_load(
     figures = {
         "shape": shape,
         "load_average": machine.load_average(),
-        "methods": {"slot": mine, "peft_load_adapter": theirs},
+        "methods": {"bank": mine, "peft_load_adapter": theirs},
         "ratio_at_most_people": theirs["by_resident"][-1]["median_s"] / mine["by_resident"][-1]["median_s"],
     }
     return report.write(f"load-{shape}", figures, out, seed, threads)
 
 
 def _ours(folder: Path, base: Any, size: bases.Shape, config: TrainConfig, people: int, say: Any) -> dict[str, Any]:
-    layout = ours.layout_of(base, config)
-    files = [folder / f"{number}.safetensors" for number in range(people)]
-    for number, file in enumerate(files):
-        ours.save_row(layout, layout.row_of(bases.random_adapter(size, config.rank, config.targets, number)), file)
-    slots, rng, times = torch.zeros(_SLOTS, layout.size), random.Random(config.seed), []
+    """A bank that finds its records where the store keeps them. Every person's first request is a load from disk."""
+    from idiolect.model.bank import Bank
+    from idiolect.store.blobs import Blobs
+
+    layout, blobs = ours.layout_of(base, config), Blobs(folder / "adapters")
+    bank = Bank(base.model.sites(), base.device, base.dtype, find=blobs.path)
+    times: list[float] = []
+    digest = ""
     for number in range(people):
-        file = files[rng.randrange(number + 1)]
-        times.append(_timed(lambda file=file, number=number: ours.load_row(file, slots[number % _SLOTS])))
-    return _by_resident(times, "slot", files[0].stat().st_size, say)
+        digest = ours.publish(blobs, layout, layout.row_of(bases.random_adapter(size, config.rank, config.targets, number)))
+        times.append(_timed(lambda digest=digest: bank.stack([digest])))
+    return _by_resident(times, "bank", blobs.path(digest).stat().st_size, say)
 
 
 def _peft(folder: Path, model: Any, size: bases.Shape, config: TrainConfig, people: int, say: Any) -> dict[str, Any]:
@@ -71,15 +72,13 @@ def _peft(folder: Path, model: Any, size: bases.Shape, config: TrainConfig, peop
 
 
 def _by_resident(times: list[float], name: str, size_bytes: int, say: Any) -> dict[str, Any]:
-    """Medians over eighths of the run, by how many adapters there were at the eighth's end."""
-    step = max(1, len(times) // 8)
+    """Medians of the last ten loads (the last half, of fewer) before each number of adapters that is told."""
     bins = []
-    for end in range(step, len(times) + 1, step):
-        part = times[end - step : end]
-        bins.append({"adapters": end, "median_s": median(part), "max_s": max(part)})
+    for end in [step for step in _STEPS if step < len(times)] + [len(times)]:
+        part = times[max(end - 10, end // 2) : end]
+        bins.append({"adapters": end, "n": len(part), "median_s": median(part), "max_s": max(part)})
     if say:
-        first, last = (f"{1e3 * b['median_s']:.2f} ms at {b['adapters']} adapters" for b in (bins[0], bins[-1]))
-        say(f"{name:<18} {first}, {last}")
+        say(f"{name:<18} " + ", ".join(f"{1e3 * b['median_s']:.2f} ms at {b['adapters']}" for b in bins))
     return {"n": len(times), "median_s": median(times), "max_s": max(times), "file_bytes": size_bytes, "by_resident": bins}
 
 

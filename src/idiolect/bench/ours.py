@@ -98,6 +98,17 @@ def save_row(layout: Any, row: Tensor, path: Path) -> None:
     path.write_bytes(to_record(layout, row))
 
 
+def publish(blobs: Any, layout: Any, row: Tensor) -> str:
+    """Put a row where the store would; its digest."""
+    from idiolect.model.files import to_record
+    from idiolect.types import digest_of
+
+    record = to_record(layout, row)
+    digest = digest_of(record)
+    blobs.write(digest, record)
+    return digest
+
+
 def copy(matrices: Mapping[str, tuple[Tensor, Tensor]]) -> State:
     """Matrices that no longer share memory with a row."""
     return {name: (a.detach().clone(), b.detach().clone()) for name, (a, b) in matrices.items()}

@@ -12,7 +12,7 @@ from idiolect.bench import bases, floor, ours, peers, report, workloads
 from idiolect.bench.interleave import interleave, summarise
 from idiolect.config import TrainConfig
 
-AGREE = 1e-3
+AGREE = 3e-4
 """Greatest relative difference of a learnt update. Float32 sums in another order differ by 1e-6; AdamW divides by the
 root of squared gradients and blows up such differences where gradients are near zero, to 3e-4 in runs of two steps."""
 

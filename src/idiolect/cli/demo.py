@@ -24,13 +24,14 @@ from idiolect.cli.output import count, emit, note, out, table
 from idiolect.cli.progress import stages
 from idiolect.data.synthetic import TASK_OF, population
 from idiolect.data.tasks import get_task
+from idiolect.errors import InputError
 from idiolect.types import Person, Query
 
 if TYPE_CHECKING:
     from idiolect.evals.results import Evaluation
 
 TASK = TASK_OF["labels"]
-ARMS = ("majority", "nonpers", "oppu", "stranger", "pooled")
+ARMS = ("majority", "nonpers", "oppu", "stranger")
 SURE = 0.01
 """The demo claims a gain where p is below this."""
 _SHOWN = 5
@@ -40,21 +41,21 @@ _SHOWN = 5
 class Sizes:
     """How large the population is; base people are those that stage 1 learns the task from."""
 
-    people: int = 24
-    items: int = 40
+    people: int = 16
+    items: int = 30
     queries: int = 10
-    base_people: int = 40
+    base_people: int = 48
 
 
-FAST = Sizes(people=12, items=30, queries=10, base_people=24)
+FAST = Sizes(people=12, items=20, queries=8, base_people=24)
 
 
 def demo(
     ctx: typer.Context,
-    people: Annotated[int | None, typer.Option("--people", min=2, help="People who get an adapter (24).")] = None,
-    items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each person (40).")] = None,
+    people: Annotated[int | None, typer.Option("--people", min=2, help="People who get an adapter (16).")] = None,
+    items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each person (30).")] = None,
     queries: Annotated[int | None, typer.Option("--queries", min=1, help="Queries of each person (10).")] = None,
-    base_people: Annotated[int | None, typer.Option("--base-people", min=1, help="People of stage 1 (40).")] = None,
+    base_people: Annotated[int | None, typer.Option("--base-people", min=1, help="People of stage 1 (48).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of population and training.")] = 0,
     out_: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep population, store and report here.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A smaller population.")] = False,
@@ -108,11 +109,17 @@ def _folder(out: Path | None) -> Iterator[Path]:
 def _write(path: Path, targets: Iterable[Person], others: Iterable[Person]) -> None:
     """The population as users.jsonl. Base people keep no queries: whoever has queries is a target."""
     people = [*targets, *(Person(person.id, person.history) for person in others)]
-    with path.open("w", encoding="utf-8") as file:
-        for person in people:
-            profile = [{"id": item.id, "date": item.date, **item.fields} for item in person.history]
-            queries = [{"id": query.id, "input": query.input, "gold": query.gold} for query in person.queries]
-            file.write(codec.dumps({"user_id": person.id, "profile": profile, "query": queries}) + "\n")
+    text = "".join(codec.dumps(_record(person)) + "\n" for person in people)
+    # The store in this folder keeps who came first: another population under the same names would be mixed with it.
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise InputError(f"{path.parent} holds the demo of another population; choose another --out")
+    path.write_text(text, encoding="utf-8")
+
+
+def _record(person: Person) -> dict[str, Any]:
+    profile = [{"id": item.id, "date": item.date, **item.fields} for item in person.history]
+    queries = [{"id": query.id, "input": query.input, "gold": query.gold} for query in person.queries]
+    return {"user_id": person.id, "profile": profile, "query": queries}
 
 
 # ------------------------------------------------------------------------------------------------------------ results

@@ -51,7 +51,9 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", help="Sample from the k most likely; 0: from all.")] = 0,
     top_p: Annotated[float, typer.Option("--top-p", help="Sample from the most likely that reach p together.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of sampling.")] = 0,
-    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", min=1, help="Default: the task's own limit.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Default: the task's own limit.")
+    ] = None,
     store: StoreOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,

@@ -65,7 +65,7 @@ class GeneralModel:
         from transformers import AutoModelForCausalLM
 
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
                 use_safetensors=True,
@@ -73,6 +73,7 @@ class GeneralModel:
                 local_files_only=True,
                 output_loading_info=True,
             )
+            model, report = loaded
         except (ValueError, OSError, RuntimeError, SafetensorError) as error:
             raise BaseNotFound(f"base {path.name!r} cannot be loaded by transformers: {type(error).__name__}") from None
         if report["missing_keys"]:  # transformers would go on with random numbers

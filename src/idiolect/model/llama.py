@@ -11,7 +11,7 @@ from torch import Tensor
 from idiolect.model.decoder import Decoder, Layer, Shape
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Model types the lean decoder computes. SmolLM 1 and 2 are "llama"; SmolLM3 drops the rotary embedding in every fourth layer."""
+"""Model types the lean decoder computes. SmolLM 1 and 2 are "llama"; SmolLM3 has no rotary embedding in every fourth layer."""
 
 
 def is_lean(config: Any) -> bool:

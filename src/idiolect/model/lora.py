@@ -112,7 +112,7 @@ def _salt(group: str) -> int:
 
 
 def keep_mask(keys: Tensor, width: int, p: float) -> Tensor:
-    """Which of (n, width) values dropout keeps, as bool: a hash of (key, column), so that a token's mask depends on nothing else.
+    """Which of (n, width) values dropout keeps, as bool: a hash of (key, column), so that a mask depends on nothing else.
 
     keys: (n,) int64, one per token. The hash is splitmix64's finaliser (Steele et al. 2014) in wrapping int64 arithmetic.
     """
@@ -258,6 +258,11 @@ def _stacked_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor) -> Tensor
     return segments.flatten(torch.bmm(dh, segments.own(a).transpose(1, 2)))
 
 
+def _product(x: Tensor, w: Tensor, added: Tensor | None) -> Tensor:
+    """x W (+ what is added), in memory of its own."""
+    return torch.mm(x, w) if added is None else torch.addmm(added, x, w)
+
+
 class _AdaptedLinear(Function):
     """x W (+ what is added) + the updates of one group of modules, with gradients for x and for the stack only."""
 
@@ -272,7 +277,7 @@ class _AdaptedLinear(Function):
         adapters: Adapters,
         segments: Segments,
     ) -> Tensor:
-        y = torch.mm(x, w) if added is None else torch.addmm(added, x, w)
+        y = _product(x, w, added)
         kept = _add_updates(y, x, name, adapters, segments)
         ctx.save_for_backward(w, *kept)
         ctx.name, ctx.adapters, ctx.segments = name, adapters, segments
@@ -293,7 +298,7 @@ class _FrozenLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, added: Tensor | None) -> Tensor:
         ctx.save_for_backward(w)
-        return torch.mm(x, w) if added is None else torch.addmm(added, x, w)
+        return _product(x, w, added)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -331,7 +336,13 @@ def adapted_linear(
         segments: whose tokens they are; needed with adapters.
     """
     if adapters is None or segments is None or adapters.stack.views(name) is None:
+        if not torch.is_grad_enabled():
+            return _product(x, w, added)
         return _FrozenLinear.apply(x, w, added)  # type: ignore[no-any-return]
+    if not torch.is_grad_enabled():  # decoding: an autograd function costs more than a small product
+        y = _product(x, w, added)
+        _add_updates(y, x, name, adapters, segments)
+        return y
     return _AdaptedLinear.apply(x, w, added, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
 
 

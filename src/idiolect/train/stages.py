@@ -310,7 +310,7 @@ def _stats(done: Finished) -> Mapping[str, float]:
 def train_pooled(
     base: Base, store: Store, recipe: Recipe, users: Sequence[str], *, on_progress: OnProgress | None = None
 ) -> str:
-    """One adapter from all these people's histories together, as a control; its digest. It belongs to nobody and heads nothing."""
+    """One adapter from all these people's histories together, as a control; its digest. It is nobody's and heads nothing."""
     report = StageReport()
     rendered: list[Rendered] = []
     for user in users:

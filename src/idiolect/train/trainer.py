@@ -25,7 +25,7 @@ from idiolect.errors import ConfigError, EmptyHistory
 from idiolect.model.adapter import Layout
 from idiolect.model.base import Base
 from idiolect.train.loss import answer_loss
-from idiolect.train.memory import free_bytes, is_out_of_memory
+from idiolect.train.memory import free_bytes, is_out_of_memory, keep_freed_memory
 from idiolect.train.schedule import epoch_order, steps_per_epoch, total_steps
 from idiolect.train.slots import Slots, choose_slots
 from idiolect.types import Rendered, seed_of
@@ -124,6 +124,8 @@ def train(
         TargetMismatch: a target module that the base does not have.
         ConfigError: not even one example fits into memory.
     """
+    if base.device.type == "cpu":
+        keep_freed_memory()
     layout = base.layout(config.rank, config.alpha, config.targets)
     _Run(base, layout, config, on_done, on_progress).all(iter(jobs))
 
