@@ -13,6 +13,7 @@ from idiolect import machine  # noqa: E402
 from idiolect.bench import bases, floor, workloads  # noqa: E402
 from idiolect.bench.__main__ import lines, main  # noqa: E402
 from idiolect.bench.interleave import Sample, interleave, summarise  # noqa: E402
+from idiolect.bench.table import write_table  # noqa: E402
 from idiolect.config import TrainConfig  # noqa: E402
 
 
@@ -110,3 +111,25 @@ def test_load_and_memory_runs_report(tmp_path):
     load = json.loads((tmp_path / "load-tiny.json").read_text())
     assert [part["adapters"] for part in load["methods"]["bank"]["by_resident"]] == [8]
     assert json.loads((tmp_path / "memory-tiny.json").read_text())["peak_bytes"] > 0
+
+
+def test_table_tells_what_was_met_and_what_was_missed(tmp_path):
+    floor_of = {"flop_per_person": 1e9, "floor_people_per_minute": 9.0, "times_above_floor": 2.0}
+    ratio = {"median": 2.1, "min": 1.9, "max": 2.3, "median_cpu": 2.0}
+    fused = {"people_per_minute": 60.0, "others": [0.0, 1.0, 0.1], "vs": {"trainer": ratio}, "floor": floor_of}
+    report = {
+        "hardware": machine.hardware(),
+        "versions": machine.versions(),
+        "threads": 2,
+        "rounds": 3,
+        "load_average": [1.5, 1.0, 1.0],
+        "methods": {"fused": fused, "bare": {"floor": floor_of}, "trainer": {"floor": floor_of}},
+        "agreement": {"relative_difference_to_trainer": {"fused": 1e-6}},
+    }
+    (tmp_path / "train-w0-small.json").write_text(json.dumps(report))
+    fused["vs"] = {"trainer": ratio | {"median": 1.5}}
+    (tmp_path / "train-w0-135m.json").write_text(json.dumps(report))
+    text = write_table(tmp_path, tmp_path / "RESULTS.md")
+    assert (tmp_path / "RESULTS.md").read_text() == text
+    assert "| train-w0-small | 3 | 60.0 people/min | trainer | 2.10 (1.90–2.30) | 2.00 | ≥ 2: met by the median" in text
+    assert "1.50 (1.90–2.30) | 2.00 | ≥ 1.6: **missed** | 1.5 | 0.10 |" in text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import pytest
+import torch
 
 pytest.importorskip("peft", reason="the benchmark peers need the extra: pip install 'idiolect[bench]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own deprecations are not ours to mend
 
-from idiolect.bench import bases, peers, peers_serve, workloads  # noqa: E402
+from idiolect.bench import bases, ours, peers, peers_serve, workloads  # noqa: E402
 from idiolect.config import TrainConfig  # noqa: E402
 
 TINY = bases.SHAPES["tiny"]
@@ -53,6 +55,43 @@ def test_trainer_and_bare_loop_learn_the_same(model, jobs, order, tmp_path):
         assert (tmp_path / "trainer" / person / "adapter_model.safetensors").exists()
     first, second = by_trainer.values()
     assert bases.relative_difference(first, second) > 0.1
+
+
+def test_in_float64_the_fused_trainer_learns_what_peft_does(folder, jobs, tmp_path, monkeypatch):
+    """Every difference in float32 is rounding: in float64, without transformers' own casts to float32, none is left."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    from idiolect.model.base import load_base
+    from idiolect.train.trainer import Job, train
+
+    def norm(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
+
+    narrow = torch.Tensor.float
+    monkeypatch.setattr(LlamaRMSNorm, "forward", norm)
+    monkeypatch.setattr(torch.Tensor, "float", lambda x, *a, **k: x if x.dtype == torch.float64 else narrow(x, *a, **k))
+    base = load_base(folder, device="cpu", dtype="float64")
+    layout = base.layout(CONFIG.rank, CONFIG.alpha, CONFIG.targets)
+    rows = {person: layout.init_row(0, person, torch.float64) for person in jobs}
+    init = {person: ours.copy(layout.matrices(row)) for person, row in rows.items()}
+    fused = {}
+    runs = [Job(person, tuple(examples), rows[person]) for person, examples in jobs.items()]
+    train(base, runs, CONFIG, lambda done: fused.update({done.person: ours.copy(layout.matrices(done.row))}))
+    monkeypatch.setattr(peers, "_fresh_adapter", widened(peers._fresh_adapter))
+    model = peers.load_resident(folder).double()
+    theirs = peers.train_with_bare_loop(model, jobs, CONFIG, ours.order_of(jobs, CONFIG), tmp_path, init)
+    assert all(bases.relative_difference(fused[p], theirs[p], init[p]) < 1e-12 for p in jobs)
+
+
+def widened(fresh_adapter):
+    """PEFT makes adapters in float32, whatever the base is in."""
+
+    @contextmanager
+    def fresh(model, config, state):
+        with fresh_adapter(model, config, state) as adapted:
+            yield adapted.double()
+
+    return fresh
 
 
 def test_the_order_given_is_the_order_used(model, jobs, order, tmp_path):

@@ -130,6 +130,24 @@ def test_whatever_the_company(exact, counts, slots, budget, batch, dropout, data
         assert gap(exact, config, row, run(exact, {name: who[name]}, config)[name], name) <= 1e-12
 
 
+def test_every_token_of_a_step_has_a_place_of_its_own_in_dropout(exact, monkeypatch):
+    packed, pack = [], trainer.pack
+    monkeypatch.setattr(trainer, "pack", lambda rows: packed.append(rows) or pack(rows))
+    run(exact, MIXTURE, SETTINGS.but(epochs=1))
+    for rows in packed:
+        places = {}
+        for row in rows:
+            places.setdefault(row.owner, []).extend(range(row.offset, row.offset + len(row.example.ids)))
+        assert all(mine == list(range(len(mine))) for mine in places.values())
+
+
+def test_dropout_keeps_its_share_and_repeats_nothing():
+    mask = lora.keep_mask(torch.arange(500), 64, 0.3)
+    assert mask.float().mean().item() == pytest.approx(0.7, abs=0.02)
+    assert len({tuple(row) for row in mask.tolist()}) == 500
+    assert torch.equal(lora.keep_mask(torch.arange(500), 64, 0.3)[7:9], lora.keep_mask(torch.tensor([7, 8]), 64, 0.3))
+
+
 def test_people_differ_and_so_do_seeds(exact):
     same = examples(4, 0)
     rows = run(exact, {"ana": same, "ben": same}, SETTINGS)

@@ -299,7 +299,7 @@ class Forest:
 
 
 class Cache:
-    """Keys and values of B rows: (layers, B, kv_heads, slots, head). Prompts stand on the left, new tokens after the longest."""
+    """Keys and values of B rows: (layers, B, kv_heads, slots, head). Prompts on the left, new tokens after the longest."""
 
     def __init__(self, shape: Shape, rows: int, slots: int, dtype: torch.dtype, device: torch.device) -> None:
         size = (shape.layers, rows, shape.kv_heads, slots, shape.head)
@@ -401,7 +401,8 @@ class Decoder:
         h = _norm(x, layer.norm_1, self.shape.eps)
         qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
         heads = self._split(layer, qkv, plan)
-        outs = [self._attend_bin(i, *heads[n : n + 3], cache) for n in range(0, len(heads), 3)]
+        bins = zip(heads[::3], heads[1::3], heads[2::3], strict=True)
+        outs = [self._attend_bin(i, q, k, v, cache) for q, k, v in bins]
         if plan.back is None:
             return outs[0] if len(outs) == 1 else torch.cat(outs)
         return _FromHeads.apply(plan, *outs)  # type: ignore
