@@ -116,3 +116,9 @@ def test_readme_tree_is_complete():
     modules = {p.name for p in PACKAGE.glob("*.py")}
     folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob("*.py"))}
     assert modules | folders <= listed, f"README.md's tree does not list: {sorted((modules | folders) - listed)}"
+
+
+def test_public_names_are_spelt_out():
+    import idiolect
+
+    assert set(idiolect.__all__) == {*idiolect._HOMES, "__version__"}

@@ -23,7 +23,19 @@ _HOMES = {
     "Idiolect": "idiolect.service",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "AdapterManifest",
+    "Completion",
+    "Idiolect",
+    "IdiolectError",
+    "Item",
+    "Person",
+    "Query",
+    "Store",
+    "TrainConfig",
+    "__version__",
+    "preset",
+]  # spelt out for type checkers; a test holds it equal to _HOMES
 
 if TYPE_CHECKING:
     from idiolect.config import TrainConfig, preset

@@ -37,21 +37,21 @@ class TrainConfig(Settings):
     forward pass over all people together (it bounds memory, and changes no result).
     """
 
-    rank: int = Field(8, ge=1, le=512)
-    alpha: float = Field(8.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(default=8, ge=1, le=512)
+    alpha: float = Field(default=8.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(16, ge=1)
-    weight_decay: float = Field(1e-2, ge=0)
+    epochs: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    batch_size: int = Field(default=16, ge=1)
+    weight_decay: float = Field(default=1e-2, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warm_up: float = Field(0.1, ge=0, lt=1)
-    clip: float | None = Field(0.3, gt=0)
-    max_tokens: int = Field(2048, ge=8)
-    seed: int = Field(0, ge=0)
-    slots: int | None = Field(None, ge=1)
-    token_budget: int = Field(8192, ge=8)
+    warm_up: float = Field(default=0.1, ge=0, lt=1)
+    clip: float | None = Field(default=0.3, gt=0)
+    max_tokens: int = Field(default=2048, ge=8)
+    seed: int = Field(default=0, ge=0)
+    slots: int | None = Field(default=None, ge=1)
+    token_budget: int = Field(default=8192, ge=8)
 
     @model_validator(mode="after")
     def _targets_named(self) -> Self:

@@ -68,6 +68,8 @@ class Idiolect:
     ) -> None:
         self.store = store
         self._base_name, self._device, self._dtype = base, device, dtype
+        # One engine per task adapter: merging it, and people's rows in the bank, are paid for once.
+        self._engines: dict[str | None, Engine] = {}
 
     @classmethod
     def open(
@@ -123,8 +125,13 @@ class Idiolect:
         return self.store.history(user)
 
     def delete_person(self, user: str) -> Deletion:
-        """Forget a person: items, queries, adapters and what was derived from them."""
-        return self.store.delete_person(user)
+        """Forget a person: items, queries, adapters, and their rows in memory."""
+        digests = [row.digest for row in self.store.adapters(user_id=user)]
+        deletion = self.store.delete_person(user)
+        for engine in self._engines.values():
+            for digest in digests:
+                engine.bank.drop(digest)
+        return deletion
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -147,13 +154,13 @@ class Idiolect:
             users: base people in the store, by id; used where there is no `data`.
         """
         _need_torch()
-        from idiolect.train.stages import stage_one
+        from idiolect.train.stages import by_any, stage_one
 
         recipe, base = self._recipe(task, options, "task"), self.base
-        left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user"))}
+        left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user") if row.user_id)}
         people = self._base_people(recipe.task, data, users)
         kept = [person for person in people if person.id not in left_out]
-        items = [pair for pair in _further_items(data) if pair[0] not in left_out]
+        items = [pair for pair in _further_items(data) if not by_any(pair[0], left_out)]
         with self.store.lock(), self._run("train-task", recipe):
             return stage_one(base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
 
@@ -187,7 +194,9 @@ class Idiolect:
         for user in chosen if len(chosen) == 1 else ():
             self._check_trainable(user, recipe.task)
         base = self.base if bare else task_base(self.base, self.store, recipe)
+        self._refuse_base_people(base.task_adapter, chosen)
         with self.store.lock(), self._run("train", recipe) as run_id:
+            self.store.sweep()  # what a killed run left behind
             return stage_two(base, self.store, recipe, chosen, run_id=run_id, on_progress=on_progress)
 
     # -- answering -------------------------------------------------------------------------------------------------
@@ -344,7 +353,13 @@ class Idiolect:
 
     def _import_alone(self, data: str | Path, task: Task) -> None:
         """Import an evaluation's people; refuse a store with others in it, who would become targets or base people."""
-        given = self.import_history(data, task=task.name).n_people
+        report = self.import_history(data, task=task.name)
+        if report.n_conflicts:
+            raise InputError(
+                f"{report.n_conflicts} items or queries of {str(data)!r} differ from what the store at {self.store.place} holds under "
+                "the same id: the file was changed since; give another --out, or --store FOLDER"
+            )
+        given = report.n_people
         if others := len(self.people()) - given:
             raise InputError(
                 f"the store at {self.store.place} holds {others} people who are not in {str(data)!r}; "
@@ -360,6 +375,17 @@ class Idiolect:
                 "stage 1 needs base people: give --data FILE, or name people in the store who are nobody's targets"
             )
         return (self.store.person(user) for user in users)
+
+    def _refuse_base_people(self, task_adapter: str | None, users: Sequence[str]) -> None:
+        """A person who taught the task adapter is no person to measure, or to keep apart from others, on top of it."""
+        if task_adapter is None:
+            return
+        taught = {parent.id for parent in self.store.parents(task_adapter) if parent.kind == "person"}
+        if both := [user for user in users if user in taught]:
+            raise InputError(
+                f"{len(both)} of these people (the first: {both[0]!r}) are base people of the task adapter {task_adapter[:12]}; "
+                "leave them out, or train a task adapter without them (--exclude)"
+            )
 
     def _check_trainable(self, user: str, task: Task) -> None:
         items = self.store.history(user)
@@ -386,16 +412,23 @@ class Idiolect:
             except TaskAdapterNotFound:
                 under = None
             settings = dict(self.store.manifest(under).settings) if under else {}
-        base = with_task_adapter(self.base, self.store, under) if under else self.base
+        if under not in self._engines:
+            base = with_task_adapter(self.base, self.store, under) if under else self.base
+            self._engines[under] = Engine(base, Bank(base.model.sites(), base.device, base.dtype, find=self.store.blob_path))
+        engine = self._engines[under]
         if digest is not None:
-            base.accept(self.store.manifest(digest), digest)
-        return Engine(base, Bank(base.model.sites(), base.device, base.dtype, find=self.store.blob_path)), settings
+            engine.base.accept(self.store.manifest(digest), digest)
+        return engine, settings
 
     def _example(self, task: Task, user: str | None, text: str, digest: str | None) -> Any:
         """The prompt of a text: the same that the adapter was trained on, retrieved items and all."""
         from idiolect.data.retrieval import query_examples
 
-        query = Query("query", text if task.opening in text else task.query_input(text))
+        query = Query("query", text)
+        try:
+            task.example_from_query(query)  # a whole LaMP input, in whatever words
+        except InputError:
+            query = Query("query", task.query_input(text))
         if user is None or digest is None:
             return task.example_from_query(query)
         manifest = self.store.manifest(digest)

@@ -41,10 +41,10 @@ _SHOWN = 5
 class Sizes:
     """How large the population is; base people are those that stage 1 learns the task from."""
 
-    people: int = 16
-    items: int = 30
+    people: int = 24
+    items: int = 40
     queries: int = 10
-    base_people: int = 48
+    base_people: int = 36
 
 
 FAST = Sizes(people=12, items=20, queries=8, base_people=24)
@@ -52,10 +52,10 @@ FAST = Sizes(people=12, items=20, queries=8, base_people=24)
 
 def demo(
     ctx: typer.Context,
-    people: Annotated[int | None, typer.Option("--people", min=2, help="People who get an adapter (16).")] = None,
-    items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each person (30).")] = None,
+    people: Annotated[int | None, typer.Option("--people", min=2, help="People who get an adapter (24).")] = None,
+    items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each person (40).")] = None,
     queries: Annotated[int | None, typer.Option("--queries", min=1, help="Queries of each person (10).")] = None,
-    base_people: Annotated[int | None, typer.Option("--base-people", min=1, help="People of stage 1 (48).")] = None,
+    base_people: Annotated[int | None, typer.Option("--base-people", min=1, help="People of stage 1 (36).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of population and training.")] = 0,
     out_: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep population, store and report here.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A smaller population.")] = False,

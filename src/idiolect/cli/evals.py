@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -106,11 +107,14 @@ def show(folder: Path, seconds: float, json: bool) -> None:
 
 
 def typed(ctx: typer.Context) -> str:
-    """The command line as it was typed, paths relative to where it was."""
+    """The command line as it was typed, paths relative to where it was and without a database's password."""
     from idiolect.cli.app import TYPED
 
     words: Sequence[str] = ctx.find_root().meta.get(TYPED, [])
-    return shlex.join(["idiolect", *(os.path.relpath(word) if os.path.isabs(word) else word for word in words)])
+    shown = (
+        os.path.relpath(word) if os.path.isabs(word) else re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:***@", word) for word in words
+    )
+    return shlex.join(["idiolect", *shown])
 
 
 def _need_report(kind: str) -> None:

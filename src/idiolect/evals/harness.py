@@ -22,11 +22,12 @@ from idiolect.engine.sampling import GREEDY, Sampling
 from idiolect.errors import ConfigError, EmptyHistory
 from idiolect.evals.arms import ARMS, DEFAULT_ARMS, TaskVariant, derangement, task_adapters, user_adapters
 from idiolect.evals.floors import floor_scores, majority
+from idiolect.evals.metrics import check_golds
 from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery
 from idiolect.model.bank import Bank
 from idiolect.model.base import Base
 from idiolect.store.store import Store
-from idiolect.train.stages import Recipe, newest, stage_one, stage_two, train_pooled, with_task_adapter
+from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
 from idiolect.types import Item, Person, Retriever
 
@@ -106,6 +107,8 @@ def evaluate(
     queries = tuple(OwnedQuery(p.id, q.id, q.gold) for p in run.people for q in p.queries if q.gold is not None)
     if not queries:
         raise EmptyHistory("no target has a query with a known answer; give data with queries, e.g. users.jsonl of LaMP's keys")
+    # An unreadable answer found after an hour of training would be an hour lost.
+    check_golds(plan.task.kind, [query.gold for query in queries], plan.task.labels)
     if "stranger" in plan.arms and len(plan.targets) < 2:
         raise ConfigError("the arm 'stranger' needs at least two people; add --targets or leave the arm out")
     for variant in task_adapters(plan.arms):
@@ -130,7 +133,7 @@ def _stage_one(run: _Run, variant: TaskVariant) -> None:
             run.store,
             recipe,
             others,
-            plan.base_items,
+            [pair for pair in plan.base_items if not by_any(pair[0], targets)],
             max_examples=plan.task_examples,
             on_progress=lambda p: step(p.done, _remark(p)),
         )
@@ -199,6 +202,8 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
 def _majority(run: _Run) -> ArmOutcome | None:
     """The label a person gave most often, or their mean score: no model at all."""
     plan = run.plan
+    if not plan.task.paired:
+        return None  # its items hold no answers to count
     targets = _targets(run)
     predictions = {}
     for person in run.people:
@@ -213,7 +218,7 @@ def _targets(run: _Run) -> dict[str, list[str]]:
     """The true answers in each target's (used) history, oldest first."""
     task = run.plan.task
     field_name = task.target_field
-    return {p.id: [i.fields[field_name] for i in newest(p, run.plan.max_history)] for p in run.people}
+    return {p.id: [i.fields[field_name].strip() for i in newest(p, run.plan.max_history)] for p in run.people}
 
 
 def _adapters(run: _Run, name: str) -> dict[str, str]:
@@ -261,7 +266,8 @@ def _evaluation(
     plan = run.plan
     owner = {query.key: query.user_id for query in queries}
     golds = {query.key: query.gold for query in queries}
-    floors = floor_scores(plan.task.kind, _targets(run), golds, owner, plan.task.labels) if plan.task.kind != "text" else {}
+    counted = plan.task.paired and plan.task.kind != "text"
+    floors = floor_scores(plan.task.kind, _targets(run), golds, owner, plan.task.labels) if counted else {}
     return Evaluation(
         task=plan.task.name,
         kind=plan.task.kind,

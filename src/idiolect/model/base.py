@@ -94,7 +94,9 @@ class BaseTokenizer:
         text = self._fast.apply_chat_template([{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True)
         before, found, after = text.partition(mark)
         if not found:
-            raise InputError("this base's chat template drops the user's text; serve it as raw text with --no-chat")
+            raise InputError(
+                "this base's chat template drops the user's text; remove chat_template from its tokenizer_config.json to use raw text"
+            )
         return before, after
 
     def encode(self, text: str) -> list[int]:
@@ -160,7 +162,7 @@ def load_base(name: str | Path = EMBEDDED, *, device: str | None = None, dtype: 
 
     Args:
         name: "idiolect-tiny", a folder in Hugging Face's format, or a hub id such as "HuggingFaceTB/SmolLM2-135M".
-        device: "cpu", "cuda", "cuda:1", "mps"; None: the first accelerator there is, else the CPU.
+        device: "cpu", "cuda", "cuda:1"; None: the GPU if there is one, else the CPU.
         dtype: "float32", "bfloat16", "float16", "float64"; None: bfloat16 on an accelerator, float32 on a CPU.
         lean: False takes transformers' own modules even where the lean decoder knows the family.
 
@@ -171,8 +173,11 @@ def load_base(name: str | Path = EMBEDDED, *, device: str | None = None, dtype: 
     path = _find(str(name))
     where, kind = choose_device(device, dtype)
     config = _config(path, str(name))
-    context = context_of(config)
-    if lean and is_lean(config):
+    if getattr(config, "quantization_config", None):
+        raise BaseNotFound(f"base {str(name)!r} is quantised, and its scales are not read here; give the unquantised weights")
+    lean = lean and is_lean(config)
+    context = context_of(config, lean)
+    if lean:
         rotary = rotary_of(config, context, kind, where)
         try:
             model: Model = decoder_from(_weights(path, where, kind), config, rotary)
@@ -189,7 +194,9 @@ def load_base(name: str | Path = EMBEDDED, *, device: str | None = None, dtype: 
 def choose_device(device: str | None, dtype: str | None) -> tuple[torch.device, torch.dtype]:
     """The device and dtype asked for, or the best of this machine."""
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("mps"):
+        raise ConfigError("device 'mps' has no float64, which schedules and merging are computed in; use --device cpu")
     try:
         where = torch.device(device)
         torch.empty(1, device=where).tolist()  # the "meta" device has no numbers
@@ -265,7 +272,7 @@ def _weights(path: Path, device: torch.device, dtype: torch.dtype) -> dict[str, 
         try:
             with safe_open(file, framework="pt", device=str(device)) as tensors:
                 weights |= {key: tensors.get_tensor(key).to(dtype) for key in tensors.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise BaseNotFound(f"base weights {file.name} cannot be read: {str(error)[:120]}") from None
     return weights
 

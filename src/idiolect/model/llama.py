@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idiolect.errors import BaseNotFound
 from idiolect.model.decoder import Decoder, Layer, Shape
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -28,12 +29,20 @@ def is_lean(config: Any) -> bool:
     )
 
 
-def context_of(config: Any) -> int:
-    """Tokens the base can see: its positions, or its sliding window where that is shorter (within it, attention is full)."""
+def context_of(config: Any, lean: bool = True) -> int:
+    """Tokens the base can see: its positions; on the lean path no more than its sliding window, within which attention is full.
+
+    Raises:
+        BaseNotFound: the config does not say.
+    """
+    known = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len"))
+    positions = next((int(n) for n in known if n), None)
+    if positions is None:
+        raise BaseNotFound(f"the base's config (model type {config.model_type!r}) does not say how many tokens it can see")
     window = getattr(config, "sliding_window", None)
-    if not window or getattr(config, "use_sliding_window", True) is False:
-        return int(config.max_position_embeddings)
-    return min(int(config.max_position_embeddings), int(window))
+    if not lean or not window or getattr(config, "use_sliding_window", True) is False:
+        return positions
+    return min(positions, int(window))
 
 
 def decoder_from(weights: Mapping[str, Tensor], config: Any, rotary: tuple[Tensor, Tensor]) -> Decoder:

@@ -13,6 +13,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 2**30
 
 
+_WORDS = ("can't allocate memory", "not enough memory")
+"""What torch's CPU allocator says, on Linux and on Windows."""
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be taken on a device."""
     if device.type == "cuda":
@@ -27,7 +31,8 @@ def free_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """torch has no exception of its own for a CPU that ran out of memory, only a message."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error).lower()
+    said = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in _WORDS)
 
 
 @cache

@@ -18,7 +18,7 @@ from idiolect.config import TrainConfig
 from idiolect.data.prompts import render_many, reserve_for
 from idiolect.data.retrieval import history_examples, query_examples
 from idiolect.data.tasks import Task
-from idiolect.errors import ConfigError, EmptyHistory, IdiolectError, TaskAdapterNotFound
+from idiolect.errors import ConfigError, EmptyHistory, IdiolectError, PersonNotFound, TaskAdapterNotFound
 from idiolect.model.base import Base
 from idiolect.model.files import from_record, layout_of, to_record
 from idiolect.store.adapters import variant_of
@@ -102,7 +102,9 @@ def manifest_of(
     config = recipe.config
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _NO_EFFECT}
     # What the prompts were cut to matters, not what was asked for: the base's context may be shorter.
-    settings |= {"max_tokens": recipe.max_tokens(base), "max_history": recipe.max_history}
+    settings |= {"max_tokens": recipe.max_tokens(base), "dtype": str(base.dtype).removeprefix("torch.")}
+    if kind == "user":
+        settings["max_history"] = recipe.max_history
     return AdapterManifest(
         kind=kind,
         task=recipe.task.name,
@@ -159,11 +161,13 @@ def stage_one(
     if found is not None:
         store.set_head(found)
         return found
-    known = {summary.id for summary in store.people()}
-    parents = [Parent("person", person.id) for person in sources if person.id in known]
+    # Everybody by name, whether in the store or not: who is in a task adapter must not get an adapter on top of it, and
+    # whoever is imported and deleted later must be found.
+    parents = [Parent("person", user) for user in dict.fromkeys(person.id for person in sources) if user]
     digests: list[str] = []
 
     def publish(done: Finished) -> None:
+        _check_finite(done)
         layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
         digests.append(store.publish(manifest, to_record(layout, done.row), stats=_stats(done), parents=parents))
 
@@ -181,11 +185,22 @@ def _stage_one_examples(people: Iterable[Person], recipe: Recipe) -> list[Exampl
 
 
 def _authors(items: Iterable[tuple[str, Item]]) -> list[Person]:
-    """One person for each author, their items in order of date."""
+    """One person for each author, their items in order of date; an item without an author is somebody of its own."""
     by_author: dict[str, list[Item]] = {}
+    nameless = []
     for author, item in items:
-        by_author.setdefault(author, []).append(item)
-    return [Person(author, tuple(sorted(mine, key=lambda item: item.date or ""))) for author, mine in by_author.items()]
+        if author.strip():
+            by_author.setdefault(author, []).append(item)
+        else:
+            nameless.append(Person("", (item,)))
+    return nameless + [
+        Person(author, tuple(sorted(mine, key=lambda item: item.date or ""))) for author, mine in by_author.items()
+    ]
+
+
+def by_any(byline: str, people: Iterable[str]) -> bool:
+    """Whether a byline names one of these people, alone or with others ("Ana Ruiz and Bo Li"). Better one item too few."""
+    return any(person in byline for person in people)
 
 
 def _sample(examples: list[Example], n: int | None, seed: int) -> list[Example]:
@@ -247,13 +262,26 @@ def stage_two(
     layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
 
     def publish(done: Finished) -> None:
-        digest = store.publish(manifests.pop(done.person), to_record(layout, done.row), run_id=run_id, stats=_stats(done))
+        manifest = manifests.pop(done.person)
+        try:
+            _check_finite(done)
+            digest = store.publish(manifest, to_record(layout, done.row), run_id=run_id, stats=_stats(done))
+        except (PersonNotFound, ConfigError) as error:  # deleted meanwhile, or diverged: the others go on
+            report.problems[done.person] = str(error)
+            return
         report.made[done.person] = digest
         report.tokens += done.tokens
         report.seconds += done.seconds
 
     train(base, _jobs(base, store, recipe, users, report, manifests), recipe.config, publish, on_progress)
     return report
+
+
+def _check_finite(done: Finished) -> None:
+    """An adapter that diverged is never published."""
+    if not bool(done.row.isfinite().all()):
+        whose = f"user {done.person!r}" if done.person else "the task adapter"
+        raise ConfigError(f"training of {whose} diverged (numbers that are not finite); choose a smaller --lr or float32")
 
 
 def _jobs(

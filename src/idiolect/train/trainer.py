@@ -33,11 +33,10 @@ from idiolect.types import Rendered, seed_of
 
 @dataclass(frozen=True)
 class Job:
-    """One person to train: who, and on what. `start`: a row to go on from instead of a new one."""
+    """One person to train: who, and on what."""
 
     person: str
     examples: Sequence[Rendered]
-    start: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -180,9 +179,7 @@ class _Run:
                     f"user {job.person!r} has nothing to train on; import a history first: idiolect history import"
                 )
             total = total_steps(len(job.examples), self.config)
-            row = (
-                self.layout.init_row(self.config.seed, job.person, self.slots.weights.dtype) if job.start is None else job.start
-            )
+            row = self.layout.init_row(self.config.seed, job.person, self.slots.weights.dtype)
             self.slots.admit(slot, row, total)
             self.seats[slot] = _Seat(job, total)
 
