@@ -77,7 +77,9 @@ PRESETS: Mapping[str, Mapping[str, TrainConfig]] = {
             rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
             epochs=1, learning_rate=2e-3, batch_size=16, warm_up=0.05, clip=1.0, max_tokens=512,
         ),
-        "user": TrainConfig(rank=8, alpha=16, epochs=2, learning_rate=5e-3, batch_size=8, warm_up=0.0, clip=1.0, max_tokens=512),
+        "user": TrainConfig(
+            rank=8, alpha=16, epochs=2, learning_rate=5e-3, batch_size=8, warm_up=0.0, clip=1.0, max_tokens=512,
+        ),
     },
 }  # fmt: skip
 

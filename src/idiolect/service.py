@@ -356,8 +356,8 @@ class Idiolect:
         report = self.import_history(data, task=task.name)
         if report.n_conflicts:
             raise InputError(
-                f"{report.n_conflicts} items or queries of {str(data)!r} differ from what the store at {self.store.place} holds under "
-                "the same id: the file was changed since; give another --out, or --store FOLDER"
+                f"{report.n_conflicts} items or queries of {str(data)!r} differ from what the store at {self.store.place} "
+                "holds under the same id: the file was changed since; give another --out, or --store FOLDER"
             )
         given = report.n_people
         if others := len(self.people()) - given:
@@ -383,8 +383,8 @@ class Idiolect:
         taught = {parent.id for parent in self.store.parents(task_adapter) if parent.kind == "person"}
         if both := [user for user in users if user in taught]:
             raise InputError(
-                f"{len(both)} of these people (the first: {both[0]!r}) are base people of the task adapter {task_adapter[:12]}; "
-                "leave them out, or train a task adapter without them (--exclude)"
+                f"{len(both)} of these people (the first: {both[0]!r}) are base people of the task adapter "
+                f"{task_adapter[:12]}; leave them out, or train a task adapter without them (--exclude)"
             )
 
     def _check_trainable(self, user: str, task: Task) -> None:

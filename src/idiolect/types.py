@@ -114,7 +114,7 @@ class Tokenizer(Protocol):
 
     @property
     def chat_frame(self) -> tuple[str, str] | None:
-        """(before, after): what the base's chat template puts around one user turn and before the assistant's; None: raw text."""
+        """(before, after): what the chat template puts around a user's turn, up to the assistant's; None: raw text."""
         ...
 
     def encode(self, text: str) -> list[int]:

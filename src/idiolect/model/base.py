@@ -95,7 +95,7 @@ class BaseTokenizer:
         before, found, after = text.partition(mark)
         if not found:
             raise InputError(
-                "this base's chat template drops the user's text; remove chat_template from its tokenizer_config.json to use raw text"
+                "this base's chat template drops the user's text; take chat_template out of its tokenizer_config.json"
             )
         return before, after
 
