@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from idiolect.config import TrainConfig
 from idiolect.errors import ConfigError, EmptyHistory, TargetMismatch
 from idiolect.model import lora
+from idiolect.model.adapter import Layout
 from idiolect.model.files import to_record
 from idiolect.train import trainer
+from idiolect.train.memory import is_out_of_memory
 from idiolect.train.schedule import epoch_order, learning_rates, total_steps
 from idiolect.train.slots import Slots, choose_slots
+from idiolect.train.stages import by_any
 from idiolect.train.trainer import Job, chunks, train
 from idiolect.types import Rendered
 
@@ -295,12 +298,18 @@ def test_a_new_person_inherits_nothing_from_the_slot(exact):
     assert slots.total.tolist() == [3, 5]
 
 
-def test_one_person_who_diverges_harms_nobody(exact):
+def test_one_person_who_diverges_harms_nobody(exact, monkeypatch):
     config = SETTINGS.but(clip=1.0)
     expected = run(exact, {"ben": MIXTURE["dora"]}, config)["ben"]
     rows = {}
-    start = torch.full((exact.layout(3, 6, QV).size,), float("nan"), dtype=torch.float64)
-    jobs = [Job("ana", MIXTURE["ana"], start), Job("ben", MIXTURE["dora"]), Job("cleo", MIXTURE["ben"])]
+    first = Layout.init_row
+
+    def broken_for_ana(self, seed, person, dtype=torch.float32):
+        row = first(self, seed, person, dtype)
+        return row.fill_(float("nan")) if person == "ana" else row
+
+    monkeypatch.setattr(Layout, "init_row", broken_for_ana)
+    jobs = [Job("ana", MIXTURE["ana"]), Job("ben", MIXTURE["dora"]), Job("cleo", MIXTURE["ben"])]
     train(exact, jobs, config.but(slots=2), lambda f: rows.update({f.person: f.row}))
     assert rows["ana"].isnan().all()
     assert gap(exact, config, rows["ben"], expected, "ben") <= 1e-12
@@ -464,3 +473,16 @@ def test_chunks_keep_the_order_and_the_budget(lengths, budget):
     assert [row for part in parts for row in part] == rows
     for part in parts:
         assert len(part) == 1 or sum(len(row.example.ids) for row in part) <= budget
+
+
+def test_a_real_lack_of_memory_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_a_byline_that_names_a_target_is_left_out_of_stage_1():
+    assert by_any("Ana Ruiz", {"Ana Ruiz"})
+    assert by_any("Bo Li and Ana Ruiz", {"Ana Ruiz"})
+    assert not by_any("Bo Li", {"Ana Ruiz"})
