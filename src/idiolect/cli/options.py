@@ -22,7 +22,7 @@ StoreOption = Annotated[
 BaseOption = Annotated[
     str | None, typer.Option("--base", metavar="NAME|FOLDER", help="The frozen base: idiolect-tiny, a folder or a hub id.")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (the best here).")]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (the best here).")]
 DtypeOption = Annotated[
     str | None, typer.Option("--dtype", metavar="DTYPE", help="float32, bfloat16, float16 or float64 (what suits the device).")
 ]
