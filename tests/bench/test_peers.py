@@ -75,7 +75,7 @@ def test_in_float64_the_fused_trainer_learns_what_peft_does(folder, jobs, tmp_pa
     rows = {person: layout.init_row(0, person, torch.float64) for person in jobs}
     init = {person: ours.copy(layout.matrices(row)) for person, row in rows.items()}
     fused = {}
-    runs = [Job(person, tuple(examples), rows[person]) for person, examples in jobs.items()]
+    runs = [Job(person, tuple(examples)) for person, examples in jobs.items()]
     train(base, runs, CONFIG, lambda done: fused.update({done.person: ours.copy(layout.matrices(done.row))}))
     monkeypatch.setattr(peers, "_fresh_adapter", widened(peers._fresh_adapter))
     model = peers.load_resident(folder).double()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,12 @@ def shell(*words: str | Path, input: str | None = None) -> subprocess.CompletedP
 
 
 def started(*words: str | Path) -> subprocess.Popen[str]:
-    """The command, running."""
+    """The command, running. It hears Ctrl-C even where the tests themselves run in the background and do not."""
     return subprocess.Popen(
-        [*COMMAND, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        [*COMMAND, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -25,7 +25,7 @@ def n_adapters(store):
 def cut_off(run, tmp_path, tiny_base):
     """A long run that was sent a signal when its first adapters were done: (command, store, people, process, stderr)."""
 
-    def cut(how, n=40):
+    def cut(how, n=80):
         store = tmp_path / "store"
         run("history", "import", write_lines(tmp_path / "u.jsonl", people(n, n_items=5, n_queries=0)), "--store", store)
         words = ("train", "--all", *TASK, "--bare", "--batch-size", "1", "--store", store, "--base", tiny_base)
