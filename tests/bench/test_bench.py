@@ -121,6 +121,7 @@ def test_table_tells_what_was_met_and_what_was_missed(tmp_path):
         "hardware": machine.hardware(),
         "versions": machine.versions(),
         "threads": 2,
+        "people": 16,
         "rounds": 3,
         "load_average": [1.5, 1.0, 1.0],
         "methods": {"fused": fused, "bare": {"floor": floor_of}, "trainer": {"floor": floor_of}},
@@ -131,5 +132,5 @@ def test_table_tells_what_was_met_and_what_was_missed(tmp_path):
     (tmp_path / "train-w0-135m.json").write_text(json.dumps(report))
     text = write_table(tmp_path, tmp_path / "RESULTS.md")
     assert (tmp_path / "RESULTS.md").read_text() == text
-    assert "| train-w0-small | 3 | 60.0 people/min | trainer | 2.10 (1.90–2.30) | 2.00 | ≥ 2: met by the median" in text
+    assert "| train-w0-small | 16 | 3 | 60.0 people/min | trainer | 2.10 (1.90–2.30) | 2.00 | ≥ 2: met by the median" in text
     assert "1.50 (1.90–2.30) | 2.00 | ≥ 1.6: **missed** | 1.5 | 0.10 |" in text

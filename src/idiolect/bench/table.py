@@ -56,12 +56,12 @@ def _rates(reports: Mapping[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    head = "| run | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"
+    head = "| run | people | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"
     return [
         "## Training and serving",
         "",
         head,
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
         "`n`: interleaved rounds. `load`: runnable processes, minute average at the end. `others`: cores that the rest of the",
@@ -81,7 +81,7 @@ def _against(name: str, report: Mapping[str, Any]) -> Iterable[str]:
         aim = TARGETS.get((name, baseline))
         verdict = "–" if aim is None else f"≥ {aim:g}: {_verdict(ratio, aim)}"
         yield (
-            f"| {name} | {report['rounds']} | {rate:.1f} {unit} | {baseline} | {ratio['median']:.2f} "
+            f"| {name} | {report['people']} | {report['rounds']} | {rate:.1f} {unit} | {baseline} | {ratio['median']:.2f} "
             f"({ratio['min']:.2f}–{ratio['max']:.2f}) | {ratio['median_cpu']:.2f} | {verdict} | "
             f"{(report['load_average'] or ['?'])[0]} | {others:.2f} |"
         )
