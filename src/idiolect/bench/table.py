@@ -56,7 +56,7 @@ def _rates(reports: Mapping[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    head = "| run | people | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"
+    head = "| run | people | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"  # noqa: E501
     return [
         "## Training and serving",
         "",
