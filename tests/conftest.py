@@ -66,6 +66,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt-neox": ("GPTNeoXConfig", {"tie_word_embeddings": False, "num_key_value_heads": None}),
     "phi": ("PhiConfig", {"tie_word_embeddings": False}),
+    "granite": ("GraniteConfig", {"logits_scaling": 2.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5}),
+    "cohere": ("CohereConfig", {"logit_scale": 0.3}),
+    "hyperclovax": ("HyperCLOVAXConfig", {"logits_scaling": 3.0}),
+    "bert": ("BertConfig", {"is_decoder": True, "num_key_value_heads": None}),
 }
 
 

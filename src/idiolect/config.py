@@ -33,8 +33,8 @@ class Settings(BaseModel):
 class TrainConfig(Settings):
     """How one adapter is trained. The same settings serve stage 1 (task adapter) and stage 2 (user adapter).
 
-    Units: `learning_rate` per step, `warm_up` as a share of the steps, `max_tokens` per example, `token_budget` per
-    forward pass over all people together (it bounds memory, and changes no result).
+    Units: `learning_rate` per step, `warm_up` as a share of the steps (a single step has none), `max_tokens` per example,
+    `steps` (where given, in place of `epochs`) per person, `token_budget` per forward pass over all people together (it bounds memory, and changes no result).
     """
 
     rank: int = Field(default=8, ge=1, le=512)
@@ -42,6 +42,7 @@ class TrainConfig(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     epochs: int = Field(default=2, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     batch_size: int = Field(default=16, ge=1)
     weight_decay: float = Field(default=1e-2, ge=0)

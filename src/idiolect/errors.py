@@ -12,6 +12,7 @@
     │   ├── EmptyHistory
     │   ├── AdapterNotFound
     │   ├── TaskAdapterNotFound
+    │   ├── PieceNotFound         a piece that was never in the pool, or was withdrawn
     │   └── BaseNotFound
     ├── MismatchError             two things that do not belong together (exit 4)
     │   ├── BaseMismatch          an adapter made for another base or task adapter
@@ -80,6 +81,10 @@ class AdapterNotFound(NotFoundError):
 
 class TaskAdapterNotFound(NotFoundError):
     """Stage 2 was asked for before stage 1."""
+
+
+class PieceNotFound(NotFoundError):
+    """No such piece in the pool: never there, or withdrawn."""
 
 
 class BaseNotFound(NotFoundError):

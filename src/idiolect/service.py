@@ -11,9 +11,10 @@ The command line and the server call nothing else. torch is loaded by the first 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from idiolect.config import TrainConfig, preset
 from idiolect.data.readers import merged, read_base_items, read_people
 from idiolect.data.tasks import Task, get_task
-from idiolect.errors import DependencyMissing, EmptyHistory, InputError
+from idiolect.errors import DependencyMissing, EmptyHistory, InputError, PersonNotFound
 from idiolect.machine import hardware, versions
 from idiolect.store.adapters import PLAIN
 from idiolect.store.records import AdapterRow, Deletion, ImportReport, PersonSummary
@@ -102,6 +103,15 @@ class Idiolect:
 
         return load_base(self._base_name, device=self._device, dtype=self._dtype)
 
+    def modules(self, stage: Stage, options: TrainingOptions | None = None) -> tuple[str, ...]:
+        """Target modules of a stage on this base: those asked for; else the preset's, or what this base has in their place."""
+        _need_torch()
+        from idiolect.model.adapter import modules_of
+
+        options = options or TrainingOptions()
+        targets = options.config(stage).targets
+        return targets if "targets" in dict(options.overrides) else modules_of(self.base.model.sites(), targets)
+
     # -- history ---------------------------------------------------------------------------------------------------
 
     def import_history(self, path: str | Path, *, task: str | None = None, user: str | None = None) -> ImportReport:
@@ -128,6 +138,7 @@ class Idiolect:
         """Forget a person: items, queries, adapters, and their rows in memory."""
         digests = [row.digest for row in self.store.adapters(user_id=user)]
         deletion = self.store.delete_person(user)
+        self.store.sweep(0)  # a killed run may have left a file of theirs that no row names; nobody publishes meanwhile
         for engine in self._engines.values():
             for digest in digests:
                 engine.bank.drop(digest)
@@ -156,13 +167,13 @@ class Idiolect:
         _need_torch()
         from idiolect.train.stages import by_any, stage_one
 
-        recipe, base = self._recipe(task, options, "task"), self.base
+        recipe = self._fitted(self._recipe(task, options, "task"), options, "task")
         left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user") if row.user_id)}
         people = self._base_people(recipe.task, data, users)
         kept = [person for person in people if person.id not in left_out]
         items = [pair for pair in _further_items(data) if not by_any(pair[0], left_out)]
-        with self.store.lock(), self._run("train-task", recipe):
-            return stage_one(base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
+        with self._alone(), self._run("train-task", recipe):
+            return stage_one(self.base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
 
     def train(
         self,
@@ -194,9 +205,9 @@ class Idiolect:
         for user in chosen if len(chosen) == 1 else ():
             self._check_trainable(user, recipe.task)
         base = self.base if bare else task_base(self.base, self.store, recipe)
+        recipe = self._fitted(recipe, options, "user")
         self._refuse_base_people(base.task_adapter, chosen)
-        with self.store.lock(), self._run("train", recipe) as run_id:
-            self.store.sweep()  # what a killed run left behind
+        with self._alone(), self._run("train", recipe) as run_id:
             return stage_two(base, self.store, recipe, chosen, run_id=run_id, on_progress=on_progress)
 
     # -- answering -------------------------------------------------------------------------------------------------
@@ -272,6 +283,34 @@ class Idiolect:
         write_peft(Path(folder), layout, row, str(self._base_name), extra)
         return Path(folder)
 
+    def import_adapter(self, user: str, folder: str | Path, *, task: str, bare: bool = False) -> str:
+        """Take a PEFT folder in as a new version of a person's adapter, and put it into use; its digest.
+
+        Args:
+            folder: adapter_config.json and adapter_model.safetensors; with the idiolect.json of an export, that says what
+                it goes on top of, and what prompts it was trained on.
+            bare: put it on the base itself, not on the task adapter in use.
+
+        Raises:
+            PersonNotFound: there is no such person.
+            FileFormatError, TargetMismatch, ShapeError, BaseMismatch, InputError: it is not for this base, person or task.
+            TaskAdapterNotFound: there is no task adapter to put it on, and `bare` was not asked for.
+        """
+        _need_torch()
+        from idiolect.train import imports
+
+        chosen = get_task(task)
+        if not self.store.has_person(user):
+            raise PersonNotFound(
+                f"there is no person {user!r} in the store; import their history first: "
+                f"idiolect history import FILE --user {shlex.quote(user)}"
+            )
+        found = imports.read_folder(Path(folder), self.base)
+        found.check(self.base, user, chosen)
+        under = found.binding(self.base, self.store, chosen, bare)
+        self._refuse_base_people(under, [user])
+        return imports.publish(found, self.base, self.store, user, chosen, under)
+
     # -- evaluation ------------------------------------------------------------------------------------------------
 
     def evaluate(
@@ -303,13 +342,14 @@ class Idiolect:
         from idiolect.evals.report import write
 
         options = options or TrainingOptions()
+        stage_1 = TrainingOptions(options.preset, task_overrides)
         chosen = get_task(task)
         self._import_alone(data, chosen)
         plan = Plan(
             task=chosen,
             targets=choose_targets(self.store, targets),
-            stage_1=preset(options.preset, "task").but(**dict(task_overrides)),
-            stage_2=options.config("user"),
+            stage_1=stage_1.config("task").but(targets=self.modules("task", stage_1)),
+            stage_2=options.config("user").but(targets=self.modules("user", options)),
             arms=tuple(arms) if arms else DEFAULT_ARMS,
             k=k,
             max_history=options.max_history,
@@ -319,7 +359,7 @@ class Idiolect:
             base_items=tuple(_further_items(data)),
         )
         about = {"command": command, "versions": versions(), "hardware": hardware()}
-        with self.store.lock():
+        with self._alone():
             evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=about)
         write(evaluation, Path(out))
         return evaluation
@@ -332,6 +372,17 @@ class Idiolect:
 
         options = options or TrainingOptions()
         return Recipe(get_task(task), options.config(stage), options.retriever, options.k, options.max_history)
+
+    def _fitted(self, recipe: Recipe, options: TrainingOptions | None, stage: Stage) -> Recipe:
+        """The recipe with target modules that this base has."""
+        return replace(recipe, config=recipe.config.but(targets=self.modules(stage, options)))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the store for a long job, and first remove what a killed one left behind."""
+        with self.store.lock():
+            self.store.sweep()
+            yield
 
     @contextmanager
     def _run(self, kind: str, recipe: Recipe) -> Iterator[str]:
@@ -414,7 +465,7 @@ class Idiolect:
             settings = dict(self.store.manifest(under).settings) if under else {}
         if under not in self._engines:
             base = with_task_adapter(self.base, self.store, under) if under else self.base
-            self._engines[under] = Engine(base, Bank(base.model.sites(), base.device, base.dtype, find=self.store.blob_path))
+            self._engines[under] = Engine(base, Bank.on(base, self.store.blob_path))
         engine = self._engines[under]
         if digest is not None:
             engine.base.accept(self.store.manifest(digest), digest)

@@ -23,6 +23,11 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def has_surrogate(text: str) -> bool:
+    """Whether text holds half a surrogate pair, which no UTF-8 has: what bytes of another encoding are read as."""
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def seed_of(*parts: str | int) -> int:
     """A 63-bit seed that depends on every part and on nothing else.
 
@@ -131,6 +136,7 @@ class Tokenizer(Protocol):
 
 
 Retriever = Literal["none", "bm25", "recency", "random"]
+AdapterKind = Literal["user", "task", "pooled", "assembled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +144,9 @@ class AdapterManifest:
     """Where an adapter came from and what it fits. Every field counts towards its digest.
 
     Attributes:
-        kind: "user" belongs to one person; "task" is stage 1's, made from base users only.
-        user_id: whose it is; None for a task adapter.
+        kind: "user" belongs to one person; "task" is stage 1's, made from base users only; "pooled" is an evaluation's
+            control, made from all its targets, and never in use; "assembled" belongs to one person too, and is made of pieces.
+        user_id: whose it is; None for a task adapter and a pooled one.
         base: fingerprint of the base (config and weights).
         task_adapter: digest of the task adapter merged under it; None where stage 2 ran on the bare base.
         targets: target modules by their last name, e.g. ("q_proj", "v_proj").
@@ -147,7 +154,7 @@ class AdapterManifest:
         settings: the training settings, all of them.
     """
 
-    kind: Literal["user", "task"]
+    kind: AdapterKind
     task: str
     base: str
     base_name: str

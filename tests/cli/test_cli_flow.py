@@ -89,6 +89,35 @@ def test_export_writes_a_peft_folder(run, on, tmp_path):
     assert alone["digest"] == done["digest"]
 
 
+def test_import_takes_an_export_back(run, on, tmp_path):
+    store = on[:2]
+    first = documents(run("adapters", "list", "--user", "p01", *store, "--json"))[0]["digest"]
+    run("adapters", "export", "p01", *TASK, "--out", tmp_path / "x", "--alone", *on)
+    before = documents(run("generate", "p01", "The senator votes", *TASK, *on, "--json"))
+    done = documents(run("adapters", "import", "p01", tmp_path / "x", *TASK, *on, "--json"))
+    assert (done["user"], done["task"], done["variant"]) == ("p01", "LaMP-2N", "k0")
+    assert documents(run("generate", "p01", "The senator votes", *TASK, *on, "--json")) == before
+    shown = run("adapters", "show", done["digest"], *store).stdout
+    assert "imported peft" in shown
+    assert "1 × adapter" in shown
+    said = run("adapters", "import", "p01", tmp_path / "x", *TASK, *on).stdout
+    assert said.startswith(f"p01 now uses {done['digest'][:12]} for LaMP-2N: rank 8, on task adapter ")
+    assert documents(run("adapters", "rollback", "p01", *TASK, *on, "--json"))["digest"] == first
+    for user, code, error in (("p00", 2, "InputError: "), ("zoe", 3, "PersonNotFound: ")):
+        assert error_of(run("adapters", "import", user, tmp_path / "x", *TASK, *on, code=code)).startswith(error)
+    (tmp_path / "x" / "adapter_model.safetensors").rename(tmp_path / "x" / "adapter_model.bin")
+    assert "is a pickle" in error_of(run("adapters", "import", "p01", tmp_path / "x", *TASK, *on, code=2))
+
+
+def test_sampling_by_name(run, on):
+    words = ("generate", "p00", "The senator votes", *TASK, "--free", "--max-new-tokens", "12", *on, "--json")
+    explicit = ("--temperature", "0.1", "--top-k", "10", "--top-p", "0.9")
+    assert documents(run(*words, "--sampling", "paper")) == documents(run(*words, *explicit))
+    hot = documents(run(*words, "--sampling", "paper", "--temperature", "9", "--top-k", "0", "--top-p", "1", "--seed", "3"))
+    assert hot["text"] != documents(run(*words))["text"]
+    assert documents(run(*words, "--sampling", "greedy")) == documents(run(*words))
+
+
 def test_rollback_and_forward_again(run, on, place):
     assert error_of(run("adapters", "rollback", "p02", *TASK, *on, code=3)).startswith("AdapterNotFound: ")
     first = documents(run("adapters", "list", "--user", "p02", "--store", place / "store", "--json"))[0]["digest"]
@@ -159,6 +188,7 @@ USAGE = {
     "text missing": (("generate", "p00", *TASK), 2, "InputError"),
     "unknown variant": (("generate", "p00", "text", *TASK, "--variant", "k9"), 3, "AdapterNotFound"),
     "temperature that cannot be": (("generate", "p00", "text", *TASK, "--temperature", "-1"), 2, "ConfigError"),
+    "unknown sampling": (("generate", "p00", "text", *TASK, "--sampling", "wild"), 2, "ConfigError"),
     "unknown digest": (("adapters", "export", "abcdef", "--out", "x"), 3, "AdapterNotFound"),
     "person without a task": (("adapters", "export", "p00", "--out", "x"), 2, "InputError"),
 }

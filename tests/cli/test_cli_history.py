@@ -129,6 +129,30 @@ def test_streams_and_exit_codes_of_a_real_process(store, file):
     assert shell("--version").stdout.startswith("idiolect ")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("history", "show", "caf\udce9"),
+        ("history", "delete", "caf\udce9", "--yes"),
+        ("history", "import", "x.jsonl", "--user", "caf\udce9"),
+        ("train", "caf\udce9", "--task", "LaMP-3"),
+        ("generate", "ana", "caf\udce9", "--task", "LaMP-3"),
+        ("adapters", "list", "--user", "caf\udce9"),
+    ],
+)
+def test_words_that_are_not_utf8_are_one_line(run, words):
+    number = next(i for i, word in enumerate(words, 1) if "\udce9" in word)
+    line = error_of(run(*words, code=2))
+    assert line.startswith(f"InputError: argument {number} is not UTF-8; ")
+    assert "caf" not in line
+
+
+def test_bytes_of_a_real_terminal_that_are_not_utf8(store):
+    failed = shell("history", "show", "caf\udce9", "--store", store)
+    assert failed.returncode == 2
+    assert error_of(failed).startswith("InputError: argument 3 is not UTF-8; ")
+
+
 def test_a_store_that_cannot_be(run, tmp_path, file):
     (tmp_path / "taken").write_text("a file")
     assert error_of(run("history", "list", "--store", tmp_path / "taken", code=5)).startswith("StoreError: ")

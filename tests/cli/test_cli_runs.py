@@ -6,6 +6,7 @@ import json
 import shlex
 import signal
 import sqlite3
+import stat
 import time
 from contextlib import closing
 
@@ -13,6 +14,12 @@ import pytest
 from cli_running import documents, error_of, people, shell, started, write_lines
 
 TASK = ("--task", "LaMP-2N")
+REPORT = ("results.json", "predictions.jsonl", "report.md", "plot.png")
+
+
+def modes(folder):
+    """Permissions of a folder and of what is in it."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
 
 
 def n_adapters(store):
@@ -75,6 +82,7 @@ def test_evaluation_leaves_its_report(run, tmp_path, tiny_base):
     assert set(results["arms"]) == {"majority", "nonpers", "oppu", "stranger"}
     assert results["command"].startswith("idiolect evals run --data ")
     assert "--data /" not in results["command"]
+    assert modes(out) == {"report": 0o700, "store": 0o700, **dict.fromkeys(REPORT, 0o600)}
     again = documents(run(*words, "--json"))
     assert again["arms"]["oppu"]["metrics"] == results["arms"]["oppu"]["metrics"]
 
@@ -96,12 +104,42 @@ def test_demo_runs_on_any_base(run, tmp_path, tiny_base):
     assert done["results"]["n_people"] == 3
     assert set(done["verdict"]) == {"nonpers", "stranger", "holds"}
     assert (tmp_path / "demo" / "report.md").exists()
+    expected = {"demo": 0o700, "store": 0o700, "population.jsonl": 0o600, **dict.fromkeys(REPORT, 0o600)}
+    assert modes(tmp_path / "demo") == expected
     other = run("demo", *sizes, "--seed", "1", "--base", tiny_base, "--out", tmp_path / "demo", code=2)
     assert error_of(other).startswith("InputError: ")
     text = run("demo", *sizes, "--base", tiny_base, "--out", tmp_path / "demo").stdout
     assert "Verdict: " in text
     next_one = next(line.strip() for line in text.splitlines() if "idiolect adapters list" in line)
     assert "●" in run(*shlex.split(next_one)[1:]).stdout
+
+
+def test_a_base_without_the_presets_modules(run, tmp_path, base_folder):
+    """GPT-NeoX computes q, k and v in one module, and the presets name three."""
+    base = base_folder("gpt-neox")
+    sizes = ("--people", "2", "--items", "3", "--queries", "2", "--base-people", "2")
+    done = run("demo", *sizes, "--base", base, "--out", tmp_path / "a", "--json")
+    settings = documents(done)["results"]["settings"]
+    assert settings["stage_1"]["targets"] == settings["stage_2"]["targets"] == ["query_key_value"]
+    assert "has no q_proj, v_proj: stage 2 trains query_key_value; choose others with --modules" in done.stderr
+    chosen = run("demo", *sizes, "--modules", "dense,query_key_value", "--base", base, "--out", tmp_path / "b", "--json")
+    assert documents(chosen)["results"]["settings"]["stage_2"]["targets"] == ["dense", "query_key_value"]
+    assert "has no" not in chosen.stderr
+    data = tmp_path / "a" / "population.jsonl"
+    words = ("evals", "run", "--data", data, *TASK, "--targets", "2", "--arms", "oppu", "--base", base, "--out", tmp_path / "c")
+    line = error_of(run(*words, "--modules", "z_proj", code=4))
+    assert line.startswith("TargetMismatch: target module 'z_proj' is not in this base; it has: dense, ")
+    assert "query_key_value" in line
+    assert "--modules" in line
+    results = documents(run(*words, "--modules", "dense", "--json"))
+    assert results["settings"]["stage_1"]["targets"] == ["dense"]
+
+
+def test_training_says_which_modules_took_the_place(run, tmp_path, base_folder):
+    data = write_lines(tmp_path / "u.jsonl", people(1))
+    run("history", "import", data, "--store", tmp_path / "s")
+    words = ("train", "p00", *TASK, "--bare", "--epochs", "1", "--store", tmp_path / "s", "--base", base_folder("gpt-neox"))
+    assert "stage 2 trains query_key_value; choose others with --targets" in run(*words, "--json").stderr
 
 
 def test_doctor(run, tmp_path, tiny_base):

@@ -191,8 +191,6 @@ def test_retrieval_asks_with_the_content_alone(name):
 
 def test_get_task_by_name():
     assert get_task("lamp-2n") is get_task("LaMP_2N") is TASKS["LaMP-2N"]
-    assert get_task("LaMP-3", sample("movie-rating")) is TASKS["movie-rating"]
-    assert get_task("LaMP-3", sample("LaMP-3")) is TASKS["LaMP-3"]
     with pytest.raises(ConfigError, match=r"'LaMP-9'.*LaMP-1, .*movie-rating") as caught:
         get_task("LaMP-9")
     assert "\n" not in str(caught.value)

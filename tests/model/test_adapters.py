@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from idiolect.data.batch import pack_prompts
 from idiolect.errors import FileFormatError, ShapeError, TargetMismatch
-from idiolect.model.adapter import Layout, Site, Stack
+from idiolect.model.adapter import Layout, Site, Stack, modules_of
 from idiolect.model.algebra import concat, negate
-from idiolect.model.files import from_record, layout_of, read_peft, to_record, write_peft
+from idiolect.model.files import from_record, layout_of, read_peft, read_record, to_record, write_peft
 from idiolect.model.lora import Adapters
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -29,6 +29,7 @@ TARGETS = {
     "gemma2": ("q_proj", "v_proj", "down_proj"),
     "gpt-neox": ("query_key_value", "dense_4h_to_h"),
     "phi": ("q_proj", "fc1"),
+    "granite": ("q_proj", "down_proj"),
 }
 PROMPTS = [[7, 100, 42, 11, 250, 30, 12], [9, 8, 7], list(range(20, 70))]
 
@@ -99,6 +100,20 @@ def test_targets_that_match_nothing_are_refused(load):
         load("llama").layout(2, 4.0, ("q_proj", "out_proj"))
 
 
+def test_modules_of_a_preset_on_other_families(load):
+    def found(family, *wanted):
+        return modules_of(load(family).model.sites(), wanted)
+
+    assert found("llama", *ALL) == ALL
+    assert found("gpt-neox", *ALL) == found("gpt-neox", *QV) == ("query_key_value",)
+    assert found("phi", "q_proj", "o_proj", "down_proj") == ("q_proj",)
+    assert found("phi", "up_proj") == ("up_proj",)
+    fused = [Site(f"m.0.{kind}", kind, 4, 4) for kind in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")]
+    assert modules_of(fused, ALL) == ("o_proj", "down_proj", "qkv_proj")
+    with pytest.raises(TargetMismatch, match=r"'up_proj' is not in this base; it has: dense, fc1, .*--targets .*--modules"):
+        load("phi").layout(2, 4.0, found("phi", "up_proj"))
+
+
 def test_a_new_adapter_is_drawn_as_peft_draws_it(load, reference):
     from peft import LoraConfig, get_peft_model
 
@@ -143,7 +158,7 @@ def test_a_new_adapter_changes_nothing(load, family):
 # ------------------------------------------------------------------------------------------------------------ merging
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt-neox", "phi"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt-neox", "phi", "granite"])
 def test_merged_equals_the_adapter_on_top(load, random_row, family):
     base = load(family)
     layout = base.layout(4, 8.0, TARGETS[family])
@@ -287,6 +302,10 @@ def test_a_record_is_read_as_it_was_written(load, random_row, tmp_path):
     assert torch.equal(same, row)
     assert layout_of(record, base.model.sites()) == layout
     assert to_record(layout, row) == (tmp_path / "record").read_bytes()
+    assert read_record(tmp_path / "record").origin == {}
+    (tmp_path / "record").write_bytes(to_record(layout, row, base.origin))
+    assert read_record(tmp_path / "record").origin == base.origin
+    assert torch.equal(read_record(tmp_path / "record").row, row)
 
 
 def test_wrong_records_are_refused(load, random_row, tmp_path):

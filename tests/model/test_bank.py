@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from idiolect.errors import AdapterNotFound, FileFormatError, InputError, MismatchError
+from idiolect.errors import AdapterNotFound, BaseMismatch, FileFormatError, InputError, MismatchError
 from idiolect.model.bank import Bank
 from idiolect.model.files import to_record
 
@@ -136,6 +136,20 @@ def test_wrong_records_leave_the_bank_as_it_was(base, layout, tmp_path):
     assert len(bank) == 0
     with pytest.raises(InputError, match="at least one"):
         Bank(base.model.sites(), base.device, capacity=0)
+
+
+def test_records_that_were_made_on_something_else_are_refused(base, load, layout, random_row, tmp_path):
+    bank = Bank.on(base, tmp_path.joinpath)
+    other = load("llama", seed=1)
+    on_task = base.with_task("a" * 64, layout, torch.zeros(layout.size))
+    for key, origin in {"own": base.origin, "older": None, "other": other.origin, "on-task": on_task.origin}.items():
+        (tmp_path / key).write_bytes(to_record(layout, random_row(layout), origin))
+    assert bank.stack(["own", "older"]) is not None
+    for key in ("other", "on-task"):
+        with pytest.raises(BaseMismatch, match=key):
+            bank.stack([key])
+        assert key not in bank
+    assert Bank.on(on_task, tmp_path.joinpath).stack(["on-task"]) is not None
 
 
 def test_rows_are_float64_on_a_float64_base(base, layout, random_row):

@@ -159,7 +159,35 @@ def test_adapters_of_other_bases_and_task_adapters_are_refused(load):
     assert base.fingerprint == on_task.fingerprint
 
 
+def test_what_an_adapter_was_made_on(load):
+    base = load("llama")
+    base.accept_origin(base.origin, "d" * 64)
+    base.accept_origin({}, "d" * 64)
+    for changed, message in (
+        ({"base": "0" * 64, "base_name": "other"}, r"made for base 'other' \(000000000000\)"),
+        ({"task_adapter": "a" * 64}, "made on task adapter aaaaaaaaaaaa, and none is merged in here"),
+        ({"tokenizer": "0" * 64}, "another tokenizer or chat template than"),
+    ):
+        with pytest.raises(BaseMismatch, match=message):
+            base.accept_origin(base.origin | changed, "d" * 64)
+
+
 # ----------------------------------------------------------------------------------------------------------- tokenizer
+
+
+def test_the_tokenizers_digest_is_of_what_makes_tokens(copy, load):
+    folder = copy()
+    file = folder / "tokenizer.json"
+    before = load("llama").tokenizer.digest
+    assert load_base(folder, device="cpu").tokenizer.digest == before
+    rules = json.loads(file.read_text())
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    file.write_text(json.dumps(rules | {"truncation": cut}, indent=4))
+    assert load_base(folder, device="cpu").tokenizer.digest == before
+    rules["model"]["merges"] = rules["model"]["merges"][:-1]
+    file.write_text(json.dumps(rules))
+    digests = {before, load_base(folder, device="cpu").tokenizer.digest, load("llama", chat=True).tokenizer.digest}
+    assert len(digests) == 3
 
 
 @given(st.lists(st.sampled_from(["<|end|>", "<|user|>", "<|bos|>", "<|", "end", "|>", " ", "\n", "é", "字"]), max_size=12))

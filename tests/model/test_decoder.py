@@ -12,11 +12,11 @@ from idiolect.data.batch import Row, pack, pack_prompts
 from idiolect.model.decoder import Decoder, Forest, cut_bins
 from idiolect.model.general import GeneralModel
 from idiolect.model.lora import Adapters
-from idiolect.train.slots import Slots
+from idiolect.train.slots import Slots, Subject
 from idiolect.types import Rendered
 
 LEAN = ("llama", "llama-untied", "llama-one-key", "llama-rope3", "llama-wide", "mistral", "qwen2", "qwen3")
-GENERAL = ("gemma", "gemma2", "gpt-neox", "phi", "llama-biased", "qwen3-biased")
+GENERAL = ("gemma", "gemma2", "gpt-neox", "phi", "llama-biased", "qwen3-biased", "granite", "cohere")
 TARGETS = {"gpt-neox": ("query_key_value", "dense"), "phi": ("q_proj", "fc1")}
 
 
@@ -87,7 +87,7 @@ def test_lean_and_general_hidden_and_gradients_agree(load, random_row, family):
     for lean in (True, False):
         base = load(family, dtype="float64", lean=lean)
         layout = base.layout(3, 6.0, kinds)
-        slots = Slots(layout, config, 3, base.device, base.dtype)
+        slots = Slots(Subject(layout), config, 3, base.device, base.dtype)
         by_name = load(family, dtype="float64", lean=True).layout(3, 6.0, kinds)
         for s in range(3):
             matrices = by_name.matrices(random_row(by_name, seed=s))
@@ -108,7 +108,7 @@ def test_lean_and_general_hidden_and_gradients_agree(load, random_row, family):
                 torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt-neox", "phi"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt-neox", "phi", "granite", "cohere"])
 def test_token_by_token_equals_the_whole_stream(load, family):
     model = load(family).model
     prompts = sentences([6, 19, 11])
@@ -142,7 +142,7 @@ def test_rows_that_stay_do_not_notice_that_others_leave(load, random_row, family
         torch.testing.assert_close(model.advance(other, tokens[[0, 2]]), stayed, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt-neox"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt-neox", "granite", "cohere"])
 def test_label_scores_are_sums_of_log_probabilities(load, reference, family):
     model, theirs = load(family).model, reference(family)
     prompts = sentences([6, 19, 11])
@@ -218,3 +218,30 @@ def test_a_window_shorter_than_the_positions_is_the_context(base_folder, tmp_pat
 def test_softcap_is_part_of_the_general_path(load):
     assert load("gemma2").model.softcap == 5.0
     assert load("gemma").model.softcap is None
+
+
+def test_a_name_that_multiplies_in_one_family_and_divides_in_another(load, reference):
+    """Granite divides by `logits_scaling`, HyperCLOVAX multiplies with it."""
+    import transformers
+
+    if not hasattr(transformers, "HyperCLOVAXConfig"):
+        pytest.skip("this transformers does not know HyperCLOVAX")
+    rows = sentences([3, 40])
+    with torch.no_grad():
+        mine = to_logits(load("hyperclovax").model, all_hidden(load("hyperclovax").model, rows))
+    expected = torch.cat([their_logits(reference("hyperclovax"), ids) for ids in rows])
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_finds_the_same_scale(load):
+    assert load("granite", dtype="bfloat16").model._scale == load("granite").model._scale == 0.5
+    assert load("cohere", dtype="bfloat16").model._scale == load("cohere").model._scale == 0.3
+
+
+def test_a_family_with_a_head_of_its_own_is_refused(base_folder):
+    """BERT's head has a layer more, which times the output embedding alone would leave out."""
+    from idiolect.errors import BaseNotFound
+    from idiolect.model.base import load_base
+
+    with pytest.raises(BaseNotFound, match=r"\(model type 'bert'\) does something of its own to its logits"):
+        load_base(base_folder("bert"), device="cpu")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import textwrap
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from idiolect.data.batch import pack_prompts
 from idiolect.engine.sampling import Sampling
@@ -22,13 +25,16 @@ from idiolect.errors import (
     FileFormatError,
     InputError,
     PersonNotFound,
+    ShapeError,
     StoreBusy,
+    TargetMismatch,
     TaskAdapterNotFound,
     TaskFieldError,
 )
 from idiolect.model.bank import Bank
 from idiolect.model.files import from_record
 from idiolect.service import Idiolect, TrainingOptions
+from idiolect.store.records import Parent
 from idiolect.train import stages
 from idiolect.train.stages import with_task_adapter
 
@@ -190,6 +196,183 @@ def test_another_base_refuses_the_adapters(ready, base_folder, tmp_path):
             other.train(["ana"], "LaMP-3", FAST)
 
 
+def head_of(house, user="ana"):
+    return house.store.head(user, task="LaMP-3", base=house.base.fingerprint)
+
+
+def answer_of(house, user="ana"):
+    return house.generate(user, "a film about the sea", task="LaMP-3")
+
+
+def test_another_tokenizer_or_template_refuses_the_adapters(base_folder, people, tmp_path):
+    """Config and weights are the same, and so is the fingerprint; but every prompt is other tokens."""
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    with Idiolect.open(tmp_path / "store", folder, device="cpu") as house:
+        house.import_history(people)
+        house.train(["ana"], "LaMP-3", FAST, bare=True)
+        answer_of(house)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}<|assistant|>")
+    with Idiolect.open(tmp_path / "store", folder, device="cpu") as house:
+        assert house.base.fingerprint == house.adapters("ana")[0].base
+        with pytest.raises(BaseMismatch, match="another tokenizer or chat template"):
+            answer_of(house)
+        assert set(house.train(["ana"], "LaMP-3", FAST, bare=True).made) == {"ana"}
+        answer_of(house)
+
+
+# ------------------------------------------------------------------------------------------------------------ importing
+
+
+def test_an_exported_adapter_comes_back_as_it_was(ready, tmp_path):
+    digest, before = head_of(ready), answer_of(ready)
+    folder = ready.export(digest, tmp_path / "out", alone=True)
+    back = ready.import_adapter("ana", folder, task="LaMP-3")
+    assert back != digest
+    assert head_of(ready) == back
+    assert answer_of(ready) == before
+    rows = [from_record(ready.store.blob_path(d)) for d in (digest, back)]
+    assert torch.equal(rows[0][1], rows[1][1])
+    assert rows[0][0] == rows[1][0]
+    theirs, mine = ready.store.manifest(digest), ready.store.manifest(back)
+    assert (mine.base, mine.task_adapter, mine.rank, mine.alpha) == (theirs.base, theirs.task_adapter, 2, theirs.alpha)
+    assert mine.settings["imported"] == "peft"
+    assert mine.settings["row"] == hashlib.sha256(rows[0][1].numpy().tobytes()).hexdigest()
+    assert Parent("adapter", digest) in ready.store.parents(back)
+    assert ready.import_adapter("ana", folder, task="LaMP-3") == back
+    assert ready.rollback("ana", "LaMP-3") == digest
+
+
+def test_an_export_with_its_task_adapter_goes_on_the_base(ready, tmp_path):
+    """On the task adapter it would count twice."""
+    before, plain = (ready.generate("ana", "a film about the sea", task="LaMP-3", plain=p) for p in (False, True))
+    back = ready.import_adapter("ana", ready.export(head_of(ready), tmp_path / "out"), task="LaMP-3")
+    assert ready.store.manifest(back).task_adapter is None
+    after = answer_of(ready)
+    assert after.n_prompt == before.n_prompt
+    assert after.scores == pytest.approx(before.scores, abs=1e-4)
+    assert after.scores != pytest.approx(plain.scores, abs=1e-3)
+
+
+def test_an_imported_adapter_keeps_its_retrieval(ready, population, tmp_path):
+    options = TrainingOptions(overrides=FAST.overrides, retriever="bm25", k=1)
+    ready.train_task("LaMP-3", population, options)
+    digest, plain = ready.train(["ana"], "LaMP-3", options).made["ana"], head_of(ready)
+    before = ready.generate("ana", "ana saw film 2", task="LaMP-3", variant="bm25-k1")
+    ready.import_adapter("ana", ready.export(digest, tmp_path / "out", alone=True), task="LaMP-3")
+    assert ready.generate("ana", "ana saw film 2", task="LaMP-3", variant="bm25-k1") == before
+    assert head_of(ready) == plain
+
+
+def by_peft(reference, folder, seed=0):
+    """A folder that PEFT wrote, and the model that it wrote it from."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=["k_proj", "v_proj"], task_type="CAUSAL_LM")
+    theirs = get_peft_model(reference("llama"), config)
+    torch.manual_seed(seed)
+    for name, weight in theirs.named_parameters():
+        if "lora_" in name:
+            weight.data = torch.randn_like(weight) * 0.2
+    theirs.save_pretrained(folder)
+    return theirs.eval()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_a_folder_of_pefts_own(ready, reference, tmp_path):
+    ids = [7, 100, 42, 11, 250, 30, 12]
+    theirs = by_peft(reference, tmp_path / "theirs")
+    bare = ready.import_adapter("ana", tmp_path / "theirs", task="LaMP-3", bare=True)
+    bank = Bank.on(ready.base, ready.store.blob_path)
+    with torch.inference_mode():
+        served, _ = ready.base.model.begin(pack_prompts([ids]), bank.stack([bare]), 1)
+        torch.testing.assert_close(served, theirs(torch.tensor([ids])).logits[:, -1], atol=1e-5, rtol=1e-5)
+    assert ready.store.manifest(bare).task_adapter is None
+    on_task = ready.import_adapter("ana", tmp_path / "theirs", task="LaMP-3")
+    assert ready.store.manifest(on_task).task_adapter == ready.store.task_head("LaMP-3", ready.base.fingerprint)
+    assert answer_of(ready).text in "12345"
+    by_peft(reference, tmp_path / "others", seed=1)
+    assert ready.import_adapter("ana", tmp_path / "others", task="LaMP-3") not in (bare, on_task)
+
+
+def spoil_tensors(folder, change):
+    file = folder / "adapter_model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def spoil_json(folder, name="idiolect.json", **changes):
+    file = folder / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def pickled(folder):
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def first_a(tensors, change):
+    name = next(n for n in sorted(tensors) if "lora_A" in n)
+    return {**tensors, name: change(tensors[name]).contiguous()}
+
+
+def renamed(tensors):
+    return {name.replace("q_proj", "z_proj"): value for name, value in tensors.items()}
+
+
+SPOILT = {
+    "no folder": (shutil.rmtree, FileFormatError, "adapter_config.json is missing"),
+    "no config": (lambda f: (f / "adapter_config.json").unlink(), FileFormatError, "adapter_config.json is missing"),
+    "no weights": (lambda f: (f / "adapter_model.safetensors").unlink(), FileFormatError, "model.safetensors is missing"),
+    "a pickle": (pickled, FileFormatError, "adapter_model.bin is a pickle, and never loaded"),
+    "not finite": (lambda f: spoil_tensors(f, lambda t: first_a(t, lambda a: a / 0)), FileFormatError, "not finite"),
+    "another width": (lambda f: spoil_tensors(f, lambda t: first_a(t, lambda a: a[:, :-1])), ShapeError, "do not fit"),
+    "another rank": (lambda f: spoil_json(f, "adapter_config.json", r=4), ShapeError, "do not fit"),
+    "an unknown module": (
+        lambda f: spoil_tensors(f, renamed),
+        TargetMismatch,
+        "'z_proj' is not in this base; it has: .*q_proj",
+    ),
+    "PiSSA": (lambda f: spoil_json(f, "adapter_config.json", init_lora_weights="pissa"), FileFormatError, "changed bases"),
+    "another base": (lambda f: spoil_json(f, base="0" * 64), BaseMismatch, "give its own with --base"),
+    "another person": (lambda f: spoil_json(f, user_id="ben"), InputError, "exported for user 'ben', not for 'ana'"),
+    "another task": (lambda f: spoil_json(f, task="LaMP-4"), InputError, "was made for LaMP-4, not for LaMP-3"),
+    "nobody's": (lambda f: spoil_json(f, kind="task", user_id=None), InputError, "holds a task adapter"),
+    "on a task adapter that is not here": (
+        lambda f: spoil_json(f, task_adapter="a" * 64),
+        BaseMismatch,
+        "is not in this store",
+    ),
+    "spoilt facts": (lambda f: spoil_json(f, digest=7, k=-1), FileFormatError, "digest: .*k: "),
+    "no facts": (lambda f: (f / "idiolect.json").write_text("[]"), FileFormatError, "not as an export writes it"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_folder_that_is_not_for_them_changes_nothing(ready, tmp_path, name):
+    spoil, error, message = SPOILT[name]
+    folder = ready.export(head_of(ready), tmp_path / "out", alone=True)
+    spoil(folder)
+    before, files = ready.adapters(), sorted((tmp_path / "store" / "blobs").rglob("*"))
+    with pytest.raises(error, match=message) as caught:
+        ready.import_adapter("ana", folder, task="LaMP-3")
+    assert "\n" not in str(caught.value)
+    assert ready.adapters() == before
+    assert sorted((tmp_path / "store" / "blobs").rglob("*")) == files
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_importing_says_what_is_to_be_done_first(ready, reference, population, tmp_path):
+    folder = ready.export(head_of(ready), tmp_path / "out", alone=True)
+    with pytest.raises(PersonNotFound, match="'zoe' in the store; import their history first: idiolect history import"):
+        ready.import_adapter("zoe", folder, task="LaMP-3")
+    with pytest.raises(BaseMismatch, match="leave out --bare"):
+        ready.import_adapter("ana", folder, task="LaMP-3", bare=True)
+    by_peft(reference, tmp_path / "theirs")
+    with pytest.raises(TaskAdapterNotFound, match="--bare"):
+        ready.import_adapter("ana", tmp_path / "theirs", task="LaMP-4")
+    ready.import_history(population)
+    with pytest.raises(InputError, match="base people"):
+        ready.import_adapter("otto", tmp_path / "theirs", task="LaMP-3")
+
+
 # ------------------------------------------------------------------------------------------------------- whom to train
 
 
@@ -311,6 +494,29 @@ def test_forgetting_leaves_no_trace(ready, tmp_path):
         ready.export(digest, tmp_path / "out")
     assert not ready.store.blob_path(digest).exists()
     assert {u: ready.generate(u, "the sea", task="LaMP-3") for u in ("ana", "ben")} == before
+
+
+def test_forgetting_takes_what_killed_runs_left(ready):
+    orphan = ready.store.blob_path("ab" * 32)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"their adapter, of which no row tells")
+    ready.delete_person("ana")
+    assert not orphan.exists()
+    assert answer_of(ready, "ben").text in "12345"
+
+
+@pytest.mark.parametrize("job", ["train_task", "evaluate"])
+def test_long_jobs_begin_by_tidying_up(house, population, tmp_path, job):
+    orphan = house.store.blob_path("ab" * 32)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"left behind")
+    os.utime(orphan, (0, 0))
+    data = write(tmp_path / "all.jsonl", record("otto", 3), record("paul", 3, 1), record("quin", 3, 1))
+    if job == "train_task":
+        house.train_task("LaMP-3", population, FAST)
+    else:
+        house.evaluate(data, "LaMP-3", tmp_path / "out", arms=("nonpers",), options=FAST, task_overrides=FAST.overrides)
+    assert not orphan.exists()
 
 
 def test_forgetting_a_person_who_was_in_stage_one_says_so(house, people, tmp_path):

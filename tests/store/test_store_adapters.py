@@ -81,9 +81,31 @@ def test_nobody_who_was_deleted_comes_back(store: Store, blobs: Path) -> None:
 
 
 def test_manifests_whose_kind_and_person_disagree(store: Store) -> None:
-    for wrong in (manifest("ana", kind="task"), manifest(None, kind="user")):
+    for wrong in (manifest("ana", kind="task"), manifest(None, kind="user"), manifest("ana", kind="pooled")):
         with pytest.raises(InputError):
             store.publish(wrong, b"x")
+
+
+def test_a_pooled_control_is_listed_as_such_and_never_in_use(store: Store) -> None:
+    task = store.publish(manifest(None), b"x")
+    pooled = store.publish(manifest(None, kind="pooled"), b"x", head=False)
+    assert {row.digest: (row.kind, row.variant, row.user_id, row.is_head) for row in store.adapters()} == {
+        task: ("task", "k0", None, True),
+        pooled: ("pooled", "k0-pooled", None, False),
+    }
+    assert [row.digest for row in store.adapters(kind="task")] == [task]
+    assert [row.digest for row in store.adapters(kind="pooled")] == [pooled]
+    with pytest.raises(InputError, match="pooled control"):
+        store.set_head(pooled)
+    assert store.task_head(**TASK) == task
+
+
+def test_nobody_has_an_id_that_cannot_be_stored(store: Store) -> None:
+    for ask in (store.person, store.require_person, store.delete_person):
+        with pytest.raises(PersonNotFound):
+            ask("\udcff")
+    assert not store.has_person("\udcff")
+    assert store.has_person("ana")
 
 
 def test_no_adapter_says_what_to_do(store: Store) -> None:
@@ -164,12 +186,12 @@ def test_lineage(store: Store) -> None:
     base_users = [Parent("item", "0", "bob"), Parent("person", "bob"), Parent("item", "0", "bob")]
     task = store.publish(manifest(None, item_ids=()), b"x", parents=base_users)
     many = tuple(str(n) for n in range(2500))
-    mine = store.publish(manifest(task_adapter=task, item_ids=(*many, "0")), b"x", parents=[Parent("piece", "p1")])
+    mine = store.publish(manifest(task_adapter=task, item_ids=(*many, "0")), b"x", parents=[Parent("adapter", "p1")])
     assert store.derived_from("base", BASE) == [task, mine]
     assert store.derived_from("task_adapter", task) == [mine]
     assert store.derived_from("item", "0") == [task, mine]
     assert store.derived_from("item", "0", user_id="ana") == [mine]
-    assert store.derived_from("item", "2499") == store.derived_from("piece", "p1") == [mine]
+    assert store.derived_from("item", "2499") == store.derived_from("adapter", "p1") == [mine]
     assert store.derived_from("person", "bob") == [task]
     assert store.derived_from("item", "p1") == []
     assert store.parents(task) == [Parent("base", BASE), Parent("item", "0", "bob"), Parent("person", "bob")]

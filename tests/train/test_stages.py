@@ -251,7 +251,38 @@ def test_the_pooled_adapter_heads_nothing(base, store, jobs):
     assert len(jobs) == 1
     with pytest.raises(TaskAdapterNotFound):
         store.task_head("LaMP-3", base.fingerprint)
+    assert [row.kind for row in store.adapters()] == ["pooled"]
+    with pytest.raises(ConfigError, match="an evaluation's, not a task's"):
+        with_task_adapter(base, store, digest)
     assert {p.id for p in store.parents(digest) if p.kind == "person"} == {"ana", "cleo"}
+
+
+def test_time_to_go_counts_only_who_is_trained(base, store):
+    """Ana is there already and dora cannot be trained; the others' steps are known from the first."""
+    store.add_person(Person("dora", ()))
+    stage_two(base, store, PLAIN, ["ana"])
+    seen = []
+    recipe = Recipe(TASK, SETTINGS.but(slots=1))
+    stage_two(base, store, recipe, ["dora", "ana", "ben", "cleo"], on_progress=seen.append)
+    assert [(p.done, p.steps_done, p.steps_total) for p in seen] == [(3, 1, 3), (3, 2, 3), (4, 3, 3)]
+    assert [p.left_s for p in seen] == pytest.approx([2 * seen[0].seconds, seen[1].seconds / 2, 0])
+
+
+def test_a_kept_person_stops_counting_when_their_turn_comes(base, store):
+    stage_two(base, store, PLAIN, ["cleo"])
+    seen = []
+    stage_two(base, store, Recipe(TASK, SETTINGS.but(slots=1)), ["ana", "cleo", "ben"], on_progress=seen.append)
+    assert [(p.done, p.steps_total) for p in seen] == [(2, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_one_adapter_from_many_knows_its_steps(base, store, pooled):
+    seen = []
+    if pooled:
+        train_pooled(base, store, PLAIN, ["ana", "cleo"], on_progress=seen.append)
+    else:
+        stage_one(base, store, PLAIN, [person("otto", 9)], on_progress=seen.append)
+    assert [(p.steps_done, p.steps_total) for p in seen] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_finished_adapters_are_in_the_store_before_the_run_ends(base, store):

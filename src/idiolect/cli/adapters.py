@@ -1,4 +1,4 @@
-"""`idiolect adapters`: list, show, export and roll back what was learned."""
+"""`idiolect adapters`: list, show, export, import and roll back what was learned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from idiolect.service import Idiolect
     from idiolect.store.records import AdapterRow
 
-app = typer.Typer(no_args_is_help=True, help="List, show, export and roll back adapters.")
+app = typer.Typer(no_args_is_help=True, help="List, show, export, import and roll back adapters.")
 
 _LIST = 50
 
@@ -63,7 +63,7 @@ def list_(
 def _cells(row: AdapterRow) -> tuple[str, ...]:
     loss = f"{row.stats['loss']:.3f}" if "loss" in row.stats else "–"
     made = row.created.strftime("%Y-%m-%d %H:%M")
-    person = row.user_id or "(task)"
+    person = row.user_id or f"({row.kind})"
     digest = row.digest[:12]
     return (
         "●" if row.is_head else "",
@@ -110,7 +110,8 @@ def show(ctx: typer.Context, digest: DigestArgument, store: StoreOption = None, 
         say(f"{name:<{width}}  {value}")
 
 
-_SAID = frozenset({"rank", "alpha", "targets"})
+_SAID = frozenset({"rank", "alpha", "targets", "tokenizer"})
+"""Settings that stand in another line, or say nothing to a reader."""
 
 
 @app.command()
@@ -135,6 +136,31 @@ def export(
     if wants_json(ctx, json):
         return emit({"digest": digest, "folder": str(folder), "files": files})
     say(f"{digest[:12]} → {folder}: {', '.join(files)}")
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Argument(help="Whose adapter it becomes.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="adapter_config.json and adapter_model.safetensors.")],
+    task: TaskOption,
+    bare: Annotated[bool, typer.Option("--bare", help="On the base itself, not on the task adapter in use.")] = False,
+    store: StoreOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take a PEFT folder in as a person's adapter, and put it into use; what was in use stays below it."""
+    with open_house(ctx, store, base, device, dtype) as house:
+        digest = house.import_adapter(user, folder, task=task, bare=bare)
+        manifest = house.store.manifest(digest)
+        row = next(row for row in house.adapters(user) if row.digest == digest)
+    if wants_json(ctx, json):
+        facts = {"task": row.task, "variant": row.variant, "task_adapter": manifest.task_adapter}
+        return emit({"digest": digest, "user": user, **facts})
+    on = f"task adapter {manifest.task_adapter[:12]}" if manifest.task_adapter else "the base itself"
+    say(f"{user} now uses {digest[:12]} for {row.task}: rank {row.rank}, on {on}")
 
 
 def _digest(house: Idiolect, which: str) -> str:

@@ -13,7 +13,8 @@ from idiolect import __version__
 from idiolect.cli import adapters, bench, demo, doctor, evals, generate, history, train
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, Given, JsonOption, StoreOption
 from idiolect.cli.output import error_line
-from idiolect.errors import IdiolectError
+from idiolect.errors import IdiolectError, InputError
+from idiolect.types import has_surrogate
 
 TYPED = "idiolect.typed"
 """Where the context keeps the arguments as they were typed."""
@@ -23,6 +24,7 @@ class Idiolects(TyperGroup):
     """The commands, with our errors as one line and Ctrl-C as 130."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_other_encodings(args)
         ctx.meta[TYPED] = list(args)
         return super().parse_args(ctx, args)
 
@@ -36,6 +38,15 @@ class Idiolects(TyperGroup):
             line = "idiolect: stopped; finished adapters are kept. To go on, give the same command again."
             print(f"\n{line}", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+def _refuse_other_encodings(args: list[str]) -> None:
+    """Bytes that are no UTF-8 arrive as half surrogate pairs, which neither a database nor a tokenizer takes."""
+    for number, word in enumerate(args, 1):
+        if has_surrogate(word):  # not quoted: it may be what somebody wrote
+            error = InputError(f"argument {number} is not UTF-8; write it in UTF-8, or rename the file that it names")
+            error_line(error)
+            raise typer.Exit(error.exit_code)
 
 
 app = typer.Typer(

@@ -19,8 +19,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, given, open_house, wants_json
-from idiolect.cli.output import count, emit, note, out, table
+from idiolect.cli.options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModulesOption,
+    given,
+    module_names,
+    open_house,
+    settings,
+    tell_modules,
+    wants_json,
+)
+from idiolect.cli.output import count, emit, note, out, private_folder, table
 from idiolect.cli.progress import stages
 from idiolect.data.synthetic import TASK_OF, population
 from idiolect.data.tasks import get_task
@@ -29,6 +41,7 @@ from idiolect.types import Person, Query
 
 if TYPE_CHECKING:
     from idiolect.evals.results import Evaluation
+    from idiolect.service import TrainingOptions
 
 TASK = TASK_OF["labels"]
 ARMS = ("majority", "nonpers", "oppu", "stranger")
@@ -59,6 +72,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of population and training.")] = 0,
     out_: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep population, store and report here.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A smaller population.")] = False,
+    modules: ModulesOption = None,
     base: BaseOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -75,11 +89,15 @@ def demo(
             f"{count(sizes.people, 'person', 'people')} with {count(sizes.items, 'item')} each, {sizes.base_people} base "
             "people; everybody files ambiguous articles by a rule of their own"
         )
-        with open_house(ctx, str(folder / "store"), base, device, dtype) as house, stages() as progress:
-            evaluation = house.evaluate(
-                file, TASK, folder, targets=sizes.people, arms=ARMS, options=_options(seed), task_overrides=(("seed", seed),),
-                command="idiolect demo", on_stage=progress,
-            )  # fmt: skip
+        options = _options(seed, module_names(modules))
+        with open_house(ctx, str(folder / "store"), base, device, dtype) as house:
+            for stage in ("task", "user"):
+                tell_modules(house, stage, options, "--modules")
+            with stages() as progress:
+                evaluation = house.evaluate(
+                    file, TASK, folder, targets=sizes.people, arms=ARMS, options=options, task_overrides=options.overrides,
+                    command="idiolect demo", on_stage=progress,
+                )  # fmt: skip
         results = codec.loads((folder / "results.json").read_text(encoding="utf-8"))
     example = _example(evaluation, targets)
     verdict = _verdict(results)
@@ -89,17 +107,18 @@ def demo(
     _next_steps(out_, targets[0], base or given(ctx).base)
 
 
-def _options(seed: int) -> Any:
+def _options(seed: int, modules: tuple[str, ...] | None) -> TrainingOptions:
+    """The same for both stages."""
     from idiolect.service import TrainingOptions
 
-    return TrainingOptions(overrides=(("seed", seed),))
+    return TrainingOptions(overrides=settings(seed=seed, targets=modules))
 
 
 @contextmanager
 def _folder(out: Path | None) -> Iterator[Path]:
     """The folder that is kept, or one that goes when the demo ends, however it ends."""
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        private_folder(out)
         yield out
         return
     with tempfile.TemporaryDirectory(prefix="idiolect-demo-") as folder:
@@ -113,6 +132,8 @@ def _write(path: Path, targets: Iterable[Person], others: Iterable[Person]) -> N
     # The store in this folder keeps who came first: another population under the same names would be mixed with it.
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{path.parent} holds the demo of another population; choose another --out")
+    path.touch(mode=0o600)
+    path.chmod(0o600)  # also one that was there
     path.write_text(text, encoding="utf-8")
 
 

@@ -18,15 +18,18 @@ from idiolect.cli.options import (
     DtypeOption,
     JsonOption,
     MaxHistoryOption,
+    ModulesOption,
     PresetOption,
     TaskOption,
+    module_names,
     open_house,
     settings,
+    tell_modules,
     training_options,
     wants_json,
 )
 from idiolect.cli.options import given as given_before
-from idiolect.cli.output import duration, emit, note, out
+from idiolect.cli.output import duration, emit, note, out, private_folder
 from idiolect.cli.progress import busy, stages
 from idiolect.errors import DependencyMissing
 
@@ -60,6 +63,7 @@ def run(
     task_epochs: Annotated[int | None, typer.Option("--task-epochs", help="Stage 1: epochs.")] = None,
     task_rank: Annotated[int | None, typer.Option("--task-rank", help="Stage 1: rank.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Both stages: prompt and answer together.")] = None,
+    modules: ModulesOption = None,
     slots: Annotated[int | None, typer.Option("--slots", help="People trained side by side (what fits).")] = None,
     store: Annotated[str | None, typer.Option("--store", metavar="PATH|URL", help="Where adapters go (DIR/store).")] = None,
     base: BaseOption = None,
@@ -74,17 +78,21 @@ def run(
     from idiolect.config import preset as named
     from idiolect.data.tasks import get_task
     from idiolect.evals.arms import parse_arms
+    from idiolect.service import TrainingOptions
 
-    both = settings(seed=seed, max_tokens=max_tokens)
+    both = settings(seed=seed, max_tokens=max_tokens, targets=module_names(modules))
     user = settings(learning_rate=lr, epochs=epochs, rank=rank, batch_size=batch_size, slots=slots) + both
     stage_1 = settings(learning_rate=task_lr, epochs=task_epochs, rank=task_rank) + both
     options = training_options(preset, user, max_history=max_history)
     named(preset, "task").but(**dict(stage_1))
     chosen = parse_arms(arms) if arms is not None else None
     _need_report(get_task(task).kind)
+    private_folder(out_)  # before a store in it is made, and with it the folder, for everybody to read
     place = store or given_before(ctx).store or str(out_ / "store")
     with open_house(ctx, place, base, device, dtype) as house:
         busy(f"loading {house.base_name} and importing {data} …")
+        tell_modules(house, "task", TrainingOptions(preset, stage_1), "--modules")
+        tell_modules(house, "user", options, "--modules")
         with stages() as progress:
             evaluation = house.evaluate(
                 data, task, out_, targets=targets, arms=chosen, options=options, task_overrides=stage_1,

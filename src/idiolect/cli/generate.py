@@ -28,6 +28,7 @@ from idiolect.cli.output import emit, one_line, out, say
 from idiolect.cli.progress import busy
 from idiolect.data.tasks import Task, get_task
 from idiolect.errors import InputError
+from idiolect.types import has_surrogate
 
 if TYPE_CHECKING:
     from idiolect.types import Completion
@@ -47,10 +48,13 @@ def generate(
     compare: Annotated[bool, typer.Option("--compare", help="With and without the adapter, side by side.")] = False,
     free: Annotated[bool, typer.Option("--free", help="Decode a label token by token instead of scoring the set.")] = False,
     variant: VariantOption = "k0",
-    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.")] = 0.0,
-    top_k: Annotated[int, typer.Option("--top-k", help="Sample from the k most likely; 0: from all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Sample from the most likely that reach p together.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of sampling.")] = 0,
+    sampling: Annotated[
+        str, typer.Option("--sampling", metavar="NAME", help="greedy, or paper: temperature 0.1, top k 10, top p 0.9.")
+    ] = "greedy",
+    temperature: Annotated[float | None, typer.Option("--temperature", help="0 is greedy.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Sample from the k most likely; 0: from all.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Sample from the most likely that reach p together.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampling (0).")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", min=1, help="Default: the task's own limit.")
     ] = None,
@@ -69,10 +73,10 @@ def generate(
         if user is not None:
             house.store.require_person(user)
         busy(f"loading {house.base_name} …")
-        from idiolect.engine.sampling import Sampling
+        from idiolect.engine.sampling import sampling as named
 
-        sampling = Sampling.build(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        options: dict[str, Any] = {"task": task, "variant": variant, "free": free, "sampling": sampling}
+        chosen_sampling = named(sampling).but(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        options: dict[str, Any] = {"task": task, "variant": variant, "free": free, "sampling": chosen_sampling}
         options["max_new_tokens"] = max_new_tokens
         answer = house.generate(user, text, plain=plain, **options)
         other = house.generate(user, text, plain=True, **options) if compare else None
@@ -96,6 +100,8 @@ def _asked(words: list[str], nobody: bool) -> tuple[str | None, str]:
             text = sys.stdin.read()
         except UnicodeDecodeError as error:
             raise InputError(f"stdin is not UTF-8 (byte {error.start}); convert it first: iconv -t UTF-8") from None
+    if has_surrogate(text):  # the same bytes, read under LANG=C
+        raise InputError("stdin is not UTF-8; convert it first: iconv -t UTF-8")
     if not text.strip():
         raise InputError("the text is empty; there is nothing to answer")
     return (None if nobody else words[0]), text.strip()

@@ -15,7 +15,7 @@ from idiolect.errors import InputError
 
 if TYPE_CHECKING:
     from idiolect.store.records import Deletion
-    from idiolect.types import Item
+    from idiolect.types import AdapterManifest, Item
 
 app = typer.Typer(no_args_is_help=True, help="Import, list, show and delete people's histories.")
 
@@ -108,10 +108,11 @@ def delete(
         if not yes:
             _ask(user, len(house.history(user)), len(house.adapters(user)))
         gone = house.delete_person(user)
-        tasks = {digest: house.store.manifest(digest).task for digest in gone.made_from}
+        others = {digest: house.store.manifest(digest) for digest in gone.made_from}
     if wants_json(ctx, json):
-        return emit({"user": user, **asdict(gone), "made_from": [{"digest": d, "task": t} for d, t in tasks.items()]})
-    _tell(user, gone, tasks)
+        made_from = [{"digest": digest, "task": other.task, "kind": other.kind} for digest, other in others.items()]
+        return emit({"user": user, **asdict(gone), "made_from": made_from})
+    _tell(user, gone, others)
 
 
 def _ask(user: str, n_items: int, n_adapters: int) -> None:
@@ -124,14 +125,18 @@ def _ask(user: str, n_items: int, n_adapters: int) -> None:
         raise typer.Exit(1)
 
 
-def _tell(user: str, gone: Deletion, tasks: dict[str, str]) -> None:
+def _tell(user: str, gone: Deletion, others: dict[str, AdapterManifest]) -> None:
     say(
         f"{user} is gone: {count(gone.n_items, 'item')}, {count(gone.n_queries, 'query', 'queries')}, "
         f"{count(gone.n_adapters, 'adapter')}, {count(gone.n_blobs, 'file')}"
     )
-    for digest, task in tasks.items():
-        say(f"task adapter {digest[:12]} ({task}) was made from this person's items too, and still is there; make it anew:")
-        say(f"    idiolect train --stage task --task {task} --data FILE, then idiolect train --all --task {task}")
+    for digest, other in others.items():
+        task, name = other.task, f"{other.kind} adapter {digest[:12]} ({other.task})"
+        say(f"{name} was made from this person's items too, and still is there; make it anew:")
+        if other.kind == "pooled":
+            say("    run the evaluation that it belongs to in a new folder, and remove the old one")
+        else:
+            say(f"    idiolect train --stage task --task {task} --data FILE, then idiolect train --all --task {task}")
     if not gone.scrubbed:
         note("another process was reading: deleted pages stay in the database's log until that process ends")
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from idiolect.cli.output import note
+
 if TYPE_CHECKING:
-    from idiolect.service import Idiolect, TrainingOptions
+    from idiolect.service import Idiolect, Stage, TrainingOptions
 
 DEFAULT_BASE = "idiolect-tiny"
 
@@ -33,6 +35,10 @@ VariantOption = Annotated[
     str, typer.Option("--variant", metavar="NAME", help="Which of a person's adapters: k0, bm25-k1, recency-k4 …")
 ]
 MaxHistoryOption = Annotated[int | None, typer.Option("--max-history", help="Train on the newest N items of each person only.")]
+
+ModulesOption = Annotated[
+    str | None, typer.Option("--modules", metavar="NAMES", help="Target modules of both stages: q_proj,v_proj …")
+]
 
 
 @dataclass
@@ -69,6 +75,22 @@ def open_house(
         device=device or first.device,
         dtype=dtype or first.dtype,
     )
+
+
+def module_names(text: str | None) -> tuple[str, ...] | None:
+    """`q_proj, v_proj` → names; None where nothing was given."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def tell_modules(house: Idiolect, stage: Stage, options: TrainingOptions, option: str) -> None:
+    """Say so where the base lacks modules of the preset and others take their place. Loads the base."""
+    wanted, taken = options.config(stage).targets, house.modules(stage, options)
+    if lacking := [name for name in wanted if name not in taken]:
+        number = 1 if stage == "task" else 2
+        note(
+            f"{house.base_name} has no {', '.join(lacking)}: stage {number} trains {', '.join(taken)}; "
+            f"choose others with {option}"
+        )
 
 
 def settings(**values: Any) -> tuple[tuple[str, Any], ...]:

@@ -9,12 +9,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from idiolect.errors import InputError
 
 _PIPED_WIDTH = 160
 """Columns of a table that goes into a file or a pipe, where nobody's window is narrow."""
@@ -73,6 +76,19 @@ def table(
 def one_line(text: str) -> str:
     """Text on one line, control characters left out: what people wrote must not steer the terminal."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that people's text goes into, for its owner only; one that is there stays as it is.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {str(path)!r}: {error.strerror}; choose another --out") from None
 
 
 def size(n_bytes: float) -> str:

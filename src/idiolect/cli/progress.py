@@ -16,15 +16,15 @@ from idiolect.cli.output import count, duration, err, note
 if TYPE_CHECKING:
     from idiolect.train.trainer import Progress as Training
 
-Step = Callable[[int, str], None]
-"""(how many are done, a remark)."""
+Step = Callable[[int, str, float | None], None]
+"""(how many are done, a remark, seconds to go where they are known)."""
 
 _QUIET_S = 10.0
 """Time between two plain lines."""
 
 
 class Stages:
-    """Shows the stages of a run one after another: `step = stages(title, total)`, then `step(done, remark)`."""
+    """Shows the stages of a run one after another: `step = stages(title, total)`, then `step(done, remark, left_s)`."""
 
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
@@ -44,11 +44,15 @@ class Stages:
         assert bars is not None
         task = bars.add_task(title, total=total, remark="")
 
-        def step(done: int, remark: str) -> None:
-            bars.update(task, completed=done, remark=remark)
+        latest = ""
+
+        def step(done: int, remark: str, left_s: float | None) -> None:
+            nonlocal latest
+            latest = remark or latest
+            bars.update(task, completed=done, remark=_with_left(remark, left_s))
 
         def finish() -> None:
-            bars.update(task, completed=total)
+            bars.update(task, completed=total, remark=latest)
             bars.stop_task(task)
 
         self._finish = finish
@@ -59,12 +63,13 @@ class Stages:
         latest = ""
         note(f"{title}: {total:,} to do")
 
-        def step(done: int, remark: str) -> None:
+        def step(done: int, remark: str, left_s: float | None) -> None:
             nonlocal last, latest
             latest = f" · {remark}" if remark else latest
             if time.monotonic() - last >= _QUIET_S:
                 last = time.monotonic()
-                note(f"{title}: {done:,}/{total:,}{latest}")
+                said = _with_left(remark, left_s)
+                note(f"{title}: {done:,}/{total:,}" + (f" · {said}" if said else latest))
 
         self._finish = lambda: note(f"{title}: finished in {duration(time.monotonic() - began)}{latest}")
         return step
@@ -94,30 +99,23 @@ def stages() -> Iterator[Stages]:
 
 
 @contextmanager
-def training(title: str, n_people: int, total_steps: int | None) -> Iterator[Callable[[Training], None]]:
-    """Progress of one call of the trainer: people done, tokens/s, time to go, loss.
-
-    Args:
-        total_steps: steps of all people together, for the time to go; None: not known.
-    """
+def training(title: str, n_people: int) -> Iterator[Callable[[Training], None]]:
+    """Progress of one call of the trainer: people done, tokens/s, time to go, loss."""
     with stages() as shown:
         step = shown(title, n_people)
-
-        def on_progress(progress: Training) -> None:
-            step(progress.done, remark(progress, total_steps))
-
-        yield on_progress
+        yield lambda progress: step(progress.done, remark(progress), progress.left_s)
 
 
-def remark(progress: Training, total_steps: int | None) -> str:
-    """Speed, loss and time to go in a few words."""
+def remark(progress: Training) -> str:
+    """Steps, speed and loss in a few words."""
     parts = [count(progress.steps_done, "step"), f"{progress.tokens_per_s:,.0f} tokens/s"]
     if math.isfinite(progress.loss):
         parts.append(f"loss {progress.loss:.3f}")
-    if total_steps and 0 < progress.steps_done < total_steps:
-        left_s = progress.seconds * (total_steps - progress.steps_done) / progress.steps_done
-        parts.append(f"{duration(left_s)} to go")
     return " · ".join(parts)
+
+
+def _with_left(remark: str, left_s: float | None) -> str:
+    return " · ".join(part for part in (remark, f"{duration(left_s)} to go" if left_s else "") if part)
 
 
 def busy(text: str) -> None:

@@ -18,8 +18,10 @@ from idiolect.cli.options import (
     PresetOption,
     StoreOption,
     TaskOption,
+    module_names,
     open_house,
     settings,
+    tell_modules,
     training_options,
     wants_json,
 )
@@ -78,9 +80,8 @@ def train(
 
     First the task adapter from people who are nobody's targets (--stage task --data FILE), then --all or single people.
     """
-    modules = tuple(name.strip() for name in targets.split(",") if name.strip()) if targets is not None else None
     overrides = settings(
-        rank=rank, alpha=alpha, learning_rate=lr, epochs=epochs, batch_size=batch_size, targets=modules,
+        rank=rank, alpha=alpha, learning_rate=lr, epochs=epochs, batch_size=batch_size, targets=module_names(targets),
         dropout=dropout, seed=seed, slots=slots, max_tokens=max_tokens,
     )  # fmt: skip
     options = training_options(preset, overrides, retriever, k, max_history)
@@ -124,7 +125,8 @@ def _train_task(
     before = {row.digest for row in house.store.adapters(kind="task")}
     busy(f"loading {house.base_name} and reading base people …")
     began = time.monotonic()
-    with training(f"stage 1 · {task}", 1, None) as progress:
+    tell_modules(house, "task", options, "--targets")
+    with training(f"stage 1 · {task}", 1) as progress:
         digest = house.train_task(
             task, data, options, users=users, exclude=exclude, max_examples=max_examples, on_progress=progress
         )
@@ -146,10 +148,14 @@ def _train_people(
     house: Idiolect, users: list[str] | None, task: str, options: TrainingOptions, bare: bool, json: bool
 ) -> None:
     sizes = {p.id: p.n_items for p in house.people()}
-    known = [user for user in (sizes if users is None else users) if user in sizes]
+    n_people = len(sizes if users is None else sizes.keys() & set(users))
+    if users is not None:
+        for user in users:
+            house.store.require_person(user)
     busy(f"loading {house.base_name} …")
     began = time.monotonic()
-    with training(f"stage 2 · {task}", len(known), _steps([sizes[user] for user in known], options)) as progress:
+    tell_modules(house, "user", options, "--targets")
+    with training(f"stage 2 · {task}", n_people) as progress:
         report = house.train(users, task, options, bare=bare, on_progress=progress)
     seconds = time.monotonic() - began
     rows = {row.digest: row for row in house.adapters() if row.digest in set(report.adapters.values())}
@@ -162,13 +168,6 @@ def _train_people(
     if report.problems:
         note(f"{count(len(report.problems), 'person', 'people')} could not be trained; everybody else's adapter is kept")
         raise typer.Exit(InputError.exit_code)
-
-
-def _steps(sizes: list[int], options: TrainingOptions) -> int:
-    """Steps of all people together, should none of them be done already."""
-    config, most = options.config("user"), options.max_history
-    items = (n if most is None else min(n, most) for n in sizes)
-    return sum(math.ceil(n / config.batch_size) * config.epochs for n in items)
 
 
 def _print(report: StageReport, rows: dict[str, AdapterRow], sizes: dict[str, int], seconds: float) -> None:

@@ -328,11 +328,8 @@ TASKS: dict[str, Task] = {
 }  # fmt: skip
 
 
-def get_task(name: str, sample: Item | None = None) -> Task:
+def get_task(name: str) -> Task:
     """The task of this name; upper and lower case, `-` and `_` do not matter.
-
-    Ratings come in two shapes: with a `sample` item that has a movie's `description` and no review `text`, "LaMP-3" means
-    "movie-rating".
 
     Raises:
         ConfigError: if there is no such task; the message lists all names.
@@ -341,6 +338,4 @@ def get_task(name: str, sample: Item | None = None) -> Task:
     found = next((task for key, task in TASKS.items() if key.casefold() == wanted), None)
     if found is None:
         raise ConfigError(f"task {name!r} is not known; choose one of: {', '.join(TASKS)}")
-    if found.name == "LaMP-3" and sample and "text" not in sample.fields and "description" in sample.fields:
-        return TASKS["movie-rating"]
     return found

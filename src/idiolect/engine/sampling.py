@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from idiolect.config import Settings
+from idiolect.errors import ConfigError
 from idiolect.types import seed_of
 
 
@@ -23,6 +26,15 @@ GREEDY = Sampling.build()
 
 PAPER = Sampling.build(temperature=0.1, top_k=10, top_p=0.9)
 """What the released code of OPPU decodes with, plus a seed."""
+
+SAMPLINGS: Mapping[str, Sampling] = {"greedy": GREEDY, "paper": PAPER}
+
+
+def sampling(name: str) -> Sampling:
+    """The sampling of this name. Raises ConfigError if there is none."""
+    if name not in SAMPLINGS:
+        raise ConfigError(f"sampling {name!r} is not known; choose one of: {', '.join(SAMPLINGS)}")
+    return SAMPLINGS[name]
 
 
 class Sampler:

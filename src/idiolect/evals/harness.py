@@ -31,13 +31,16 @@ from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, 
 from idiolect.train.trainer import Progress
 from idiolect.types import Item, Person, Retriever
 
-OnStage = Callable[[str, int], Callable[[int, str], None]]
-"""(what begins, how many of it) → a function to call with (how many are done, a remark)."""
+Step = Callable[[int, str, float | None], None]
+"""(how many are done, a remark, seconds to go where they are known)."""
+
+OnStage = Callable[[str, int], Step]
+"""(what begins, how many of it) → what to call with each step."""
 
 
-def silent(title: str, total: int) -> Callable[[int, str], None]:
+def silent(title: str, total: int) -> Step:
     """No progress shown."""
-    return lambda done, remark: None
+    return lambda done, remark, left_s: None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def _stage_one(run: _Run, variant: TaskVariant) -> None:
             others,
             [pair for pair in plan.base_items if not by_any(pair[0], targets)],
             max_examples=plan.task_examples,
-            on_progress=lambda p: step(p.done, _remark(p)),
+            on_progress=_shown(step),
         )
     run.bases[variant] = with_task_adapter(run.base, run.store, digest)
 
@@ -145,13 +148,11 @@ def _stage_two(run: _Run, variant: TaskVariant, whose: str) -> None:
     recipe = plan.recipe(variant, plan.stage_2)
     if whose == "pooled":
         with _stage(run, f"stage 2 · {variant} · pooled", 1) as step:
-            run.pooled[variant] = train_pooled(
-                base, run.store, recipe, plan.targets, on_progress=lambda p: step(p.done, _remark(p))
-            )
+            run.pooled[variant] = train_pooled(base, run.store, recipe, plan.targets, on_progress=_shown(step))
         return
     with _stage(run, f"stage 2 · {variant}", len(plan.targets)) as step:
-        report = stage_two(base, run.store, recipe, plan.targets, on_progress=lambda p: step(p.done, _remark(p)))
-        step(len(report.adapters), f"{len(report.kept)} were there already" if report.kept else "")
+        report = stage_two(base, run.store, recipe, plan.targets, on_progress=_shown(step))
+        step(len(report.adapters), f"{len(report.kept)} were there already" if report.kept else "", None)
     if report.problems:
         user, problem = next(iter(report.problems.items()))
         raise EmptyHistory(
@@ -161,14 +162,14 @@ def _stage_two(run: _Run, variant: TaskVariant, whose: str) -> None:
 
 
 @contextmanager
-def _stage(run: _Run, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def _stage(run: _Run, title: str, total: int) -> Iterator[Step]:
     began = time.monotonic()
     yield run.on_stage(title, total)
     run.stage_seconds[title] = round(time.monotonic() - began, 2)
 
 
-def _remark(progress: Progress) -> str:
-    return f"{progress.tokens_per_s:,.0f} tokens/s · loss {progress.loss:.3f}"
+def _shown(step: Step) -> Callable[[Progress], None]:
+    return lambda p: step(p.done, f"{p.tokens_per_s:,.0f} tokens/s · loss {p.loss:.3f}", p.left_s)
 
 
 # --------------------------------------------------------------------------------------------------------- answering
@@ -183,8 +184,9 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
     base, plan = run.bases[arm.task_adapter], run.plan
     began = time.monotonic()
     questions = _questions(run, arm.task_adapter, keys)
-    bank = Bank(base.model.sites(), base.device, base.dtype, find=run.store.blob_path)
+    bank = Bank.on(base, run.store.blob_path)
     with _stage(run, f"answers · {name}", len(questions)) as step:
+        asked = time.monotonic()
         recipe = plan.recipe(arm.task_adapter, plan.stage_2)
         completions = answer(
             Engine(base, bank),
@@ -193,7 +195,7 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
             recipe.max_tokens(base),
             free=plan.free,
             sampling=plan.sampling,
-            on_done=lambda done: step(done, ""),
+            on_done=lambda done: step(done, "", (time.monotonic() - asked) * (len(questions) - done) / done),
         )
     seconds = time.monotonic() - began + _training_seconds(run, set(keys.values()))
     return ArmOutcome({key: c.text for key, c in completions.items()}, seconds, _bytes_per_person(run, set(keys.values())))

@@ -1,7 +1,7 @@
 """The folder that an evaluation leaves behind, and the table in the terminal.
 
     results.json        every figure, with seed, settings, versions, hardware and command
-    predictions.jsonl   every answer; holds people's text, so the folder is as private as their histories
+    predictions.jsonl   every answer; holds people's text, so folder and files are made for their owner only
     report.md           the same figures for reading
     plot.png            the same figures for looking at
 
@@ -78,9 +78,10 @@ def _write_text(path: Path, parts: Iterable[str]) -> None:
 
 
 def _publish(staged: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: path.name == RESULTS):
+        path.chmod(0o600)
         os.replace(path, folder / path.name)
 
 

@@ -90,9 +90,8 @@ class Layout:
         known = {site.kind for site in sites}
         missing = [t for t in targets if t not in known]
         if missing:
-            raise TargetMismatch(
-                f"target module {', '.join(map(repr, missing))} is not in this base; it has: {', '.join(sorted(known))}"
-            )
+            has = ", ".join(sorted(known)) or "no linear modules"
+            raise TargetMismatch(f"target module {', '.join(map(repr, missing))} is not in this base; it has: {has}")
         wanted: dict[str, list[Site]] = {}
         for site in sites:
             if site.kind in targets:
@@ -192,6 +191,72 @@ class Stack:
 
     def sites(self, name: str) -> tuple[Site, ...]:
         return next(g.sites for g in self.layout.groups if g.name == name)
+
+
+_QKV = ("q_proj", "k_proj", "v_proj")
+_FUSED = ("query_key_value", "qkv_proj", "Wqkv", "c_attn")
+"""What families call the module that computes q, k and v in one (GPT-NeoX, Falcon, Phi-3, MPT …)."""
+
+
+def modules_of(sites: Sequence[Site], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted target modules that this base has, its fused attention in place of a q, k or v that it has not.
+
+    All that are wanted, where it has none of them: then somebody has to choose.
+    """
+    known = {site.kind for site in sites}
+    here = [name for name in wanted if name in known]
+    if any(name in _QKV and name not in known for name in wanted):
+        here += [name for name in _FUSED if name in known]
+    return tuple(here or wanted)
+
+
+@dataclass(frozen=True)
+class GateLayout:
+    """Where one person's gates stand in a row: one vector per target module, of the width of the module's input.
+
+    row (P,)  =  [ gates of group 0, side by side: (D, m) ] [ of group 1 ] …
+    """
+
+    layout: Layout
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        found, start = {}, 0
+        for group in self.layout.groups:
+            found[group.name] = start
+            start += group.d_in * len(group.sites)
+        return found
+
+    @cached_property
+    def size(self) -> int:
+        return sum(group.d_in * len(group.sites) for group in self.layout.groups)
+
+    def vectors(self, row: Tensor) -> dict[str, Tensor]:
+        """{module name: its gate (D,)}, views into the row."""
+        stack = GateStack(self, row.unsqueeze(0))
+        return {
+            site.name: stack.views(group.name)[0, :, j] for group in self.layout.groups for j, site in enumerate(group.sites)
+        }
+
+
+@dataclass(frozen=True)
+class GateStack:
+    """Rows of many people's gates, (S, P), seen as matrices."""
+
+    layout: GateLayout
+    rows: Tensor
+
+    @cached_property
+    def _views(self) -> dict[str, Tensor]:
+        found = {}
+        for group in self.layout.layout.groups:
+            start, width = self.layout.starts[group.name], len(group.sites)
+            found[group.name] = self.rows[:, start : start + group.d_in * width].view(len(self.rows), group.d_in, width)
+        return found
+
+    def views(self, name: str) -> Tensor:
+        """One group's gates, (S, D, m)."""
+        return self._views[name]
 
 
 def fused_sites(prefix: str, members: Iterable[tuple[str, int, int]], group: str) -> list[Site]:

@@ -8,17 +8,21 @@ A row is one flat tensor, so loading is one read and one copy, whatever the numb
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from idiolect.errors import AdapterNotFound, InputError, ShapeError
 from idiolect.model.adapter import Layout, Site, Stack
-from idiolect.model.files import from_record, layout_of
+from idiolect.model.files import layout_of, read_record
 from idiolect.model.lora import Adapters
+
+if TYPE_CHECKING:
+    from idiolect.model.base import Base
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Bank:
         dtype: float32, or float64 on a float64 base.
         find: the record file of a key that is not in memory; None: only what was `put` is known.
         capacity: rows per layout that are kept in memory.
+        accept: called with a record's origin and its key when it is loaded; raises where it does not belong.
     """
 
     def __init__(
@@ -48,14 +53,21 @@ class Bank:
         dtype: torch.dtype = torch.float32,
         find: Callable[[str], Path] | None = None,
         capacity: int = 256,
+        accept: Callable[[Mapping[str, str], str], None] | None = None,
     ) -> None:
         if capacity < 1:
             raise InputError(f"a bank needs room for at least one adapter, not {capacity}")
         self._sites, self._device, self._find, self.capacity = list(sites), device, find, capacity
+        self._accept = accept
         self._dtype = torch.float64 if dtype == torch.float64 else torch.float32
         self._shelves: dict[str, _Shelf] = {}
         self._where: dict[str, str] = {}
         self.hits, self.misses = 0, 0
+
+    @classmethod
+    def on(cls, base: Base, find: Callable[[str], Path], capacity: int = 256) -> Bank:
+        """A bank of stored adapters that were made on this base, its tokenizer and its task adapter; others are refused."""
+        return cls(base.model.sites(), base.device, base.dtype, find, capacity, base.accept_origin)
 
     def __contains__(self, key: str) -> bool:
         return key in self._where
@@ -115,8 +127,10 @@ class Bank:
     def _load(self, key: str) -> None:
         if self._find is None:
             raise AdapterNotFound(f"adapter {key[:12]!r} is not in the bank, and the bank has no store to load it from")
-        record, row = from_record(self._find(key))
-        self.put(key, layout_of(record, self._sites), row)
+        record = read_record(self._find(key))
+        if self._accept is not None:
+            self._accept(record.origin, key)
+        self.put(key, layout_of(record.layout, self._sites), record.row)
 
     def _free_slot(self, shelf: _Shelf) -> int:
         if len(shelf.slots) >= self.capacity:

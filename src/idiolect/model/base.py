@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files as package_files
@@ -21,14 +21,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from idiolect.data.batch import Batch
-from idiolect.errors import BaseMismatch, BaseNotFound, ConfigError, InputError
+from idiolect.errors import BaseMismatch, BaseNotFound, ConfigError, InputError, TargetMismatch
 from idiolect.model.adapter import Layout, Site
 from idiolect.model.decoder import Forest
 from idiolect.model.llama import context_of, decoder_from, is_lean, rotary_of
-from idiolect.model.lora import Adapters
-from idiolect.types import AdapterManifest, canonical_json
+from idiolect.model.lora import Applied
+from idiolect.types import AdapterManifest, canonical_json, digest_of
 
 EMBEDDED = "idiolect-tiny"
+_UNUSED = frozenset({"truncation", "padding", "post_processor"})
+"""What tokenizer.json may say and is never heeded here."""
 _VOLATILE = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache", "architectures"})
 
 
@@ -41,11 +43,11 @@ class Model(Protocol):
     def sites(self) -> list[Site]: ...
     def merged(self, layout: Layout, row: Tensor) -> Model: ...
     def plan(self, batch: Batch) -> Any: ...
-    def hidden(self, plan: Any, adapters: Adapters | None = None) -> Tensor:
+    def hidden(self, plan: Any, adapters: Applied | None = None) -> Tensor:
         """Normed last hidden states at the asked-for positions, (M, D)."""
         ...
 
-    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, Any]:
+    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, Any]:
         """Read prompts; logits of the first new token, (B, V), and a state to go on from."""
         ...
 
@@ -65,11 +67,11 @@ class Model(Protocol):
 class BaseTokenizer:
     """A base's tokenizer: a person's text can never become a special token, the template's can."""
 
-    def __init__(self, fast: Any) -> None:
+    def __init__(self, fast: Any, path: Path) -> None:
         from tokenizers import Tokenizer
 
         backend = fast.backend_tokenizer
-        self._fast = fast
+        self._fast, self._path = fast, path
         self._text = Tokenizer.from_str(backend.to_str())
         self._text.encode_special_tokens = True
         self._frame = Tokenizer.from_str(backend.to_str())
@@ -98,6 +100,15 @@ class BaseTokenizer:
                 "this base's chat template drops the user's text; take chat_template out of its tokenizer_config.json"
             )
         return before, after
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over what decides how text and chat turns become tokens."""
+        file = self._path / "tokenizer.json"
+        # The file as it is: what libraries write of a loaded tokenizer changes from version to version.
+        text = file.read_text(encoding="utf-8") if file.is_file() else self._fast.backend_tokenizer.to_str()
+        rules = {key: value for key, value in json.loads(text).items() if key not in _UNUSED}
+        return digest_of([rules, getattr(self._fast, "chat_template", None), self.bos_id, self.eos_id])
 
     def encode(self, text: str) -> list[int]:
         return self._text.encode(text, add_special_tokens=False).ids
@@ -131,8 +142,15 @@ class Base:
     task_adapter: str | None = None
 
     def layout(self, rank: int, alpha: float, targets: Sequence[str]) -> Layout:
-        """Where an adapter's numbers stand on this base."""
-        return Layout.of(self.model.sites(), rank, alpha, targets)
+        """Where an adapter's numbers stand on this base.
+
+        Raises:
+            TargetMismatch: a target names no module of this base.
+        """
+        try:
+            return Layout.of(self.model.sites(), rank, alpha, targets)
+        except TargetMismatch as error:
+            raise TargetMismatch(f"{error}; choose among them with --targets (evals and demo: --modules)") from None
 
     def accept(self, manifest: AdapterManifest, digest: str) -> None:
         """Refuse an adapter on any base or task adapter but its own.
@@ -140,16 +158,40 @@ class Base:
         Raises:
             BaseMismatch: the adapter was made for another base, or on another task adapter.
         """
-        if manifest.base != self.fingerprint:
+        made_on = {"base": manifest.base, "base_name": manifest.base_name, "task_adapter": manifest.task_adapter or ""}
+        self.accept_origin(made_on, digest)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What adapters made here are bound to; it stands in their records."""
+        return {
+            "base": self.fingerprint,
+            "base_name": self.name,
+            "task_adapter": self.task_adapter or "",
+            "tokenizer": self.tokenizer.digest,
+        }
+
+    def accept_origin(self, origin: Mapping[str, str], digest: str) -> None:
+        """The same by an adapter's own record, tokenizer and chat template included; what it does not name is not checked.
+
+        Raises:
+            BaseMismatch: the adapter was made on something else.
+        """
+        if (base := origin.get("base", self.fingerprint)) != self.fingerprint:
             raise BaseMismatch(
-                f"adapter {digest[:12]} was made for base {manifest.base_name!r} ({manifest.base[:12]}), not for "
+                f"adapter {digest[:12]} was made for base {origin.get('base_name', '?')!r} ({base[:12]}), not for "
                 f"{self.name!r} ({self.fingerprint[:12]}); load that base, or train again"
             )
-        if manifest.task_adapter != self.task_adapter:
-            theirs, mine = ((d or "none")[:12] for d in (manifest.task_adapter, self.task_adapter))
+        if origin.get("task_adapter", self.task_adapter or "") != (self.task_adapter or ""):
+            theirs, mine = ((d or "none")[:12] for d in (origin["task_adapter"], self.task_adapter))
             raise BaseMismatch(
                 f"adapter {digest[:12]} was made on task adapter {theirs}, and {mine} is merged in here; "
                 "merge its own, or train again"
+            )
+        if "tokenizer" in origin and origin["tokenizer"] != self.tokenizer.digest:
+            raise BaseMismatch(
+                f"adapter {digest[:12]} was made with another tokenizer or chat template than {self.name!r} has now; "
+                "put the files back, or train again"
             )
 
     def with_task(self, digest: str, layout: Layout, row: Tensor) -> Base:
@@ -287,4 +329,4 @@ def _tokenizer(path: Path, name: str) -> BaseTokenizer:
         raise BaseNotFound(f"base {name!r} has no tokenizer that can be read; it needs tokenizer.json") from None
     if fast.eos_token_id is None:
         raise BaseNotFound(f"base {name!r} has a tokenizer without an end-of-sequence token")
-    return BaseTokenizer(fast)
+    return BaseTokenizer(fast, path)

@@ -12,6 +12,7 @@ arXiv:2104.09864 (rotary embedding); Shazeer 2020, arXiv:2002.05202 (SwiGLU); Zh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,10 @@ from torch.autograd import Function
 
 from idiolect.data.batch import Batch
 from idiolect.model.adapter import Layout, Site, fused_sites
-from idiolect.model.lora import Adapters, Segments, adapted_linear
+from idiolect.model.lora import Applied, Segments, adapted_linear
+
+SMALL_STEP = 10**9
+"""FLOP of a decode step up to which one thread is faster than several that sleep while they wait."""
 
 
 @dataclass(frozen=True)
@@ -327,7 +331,7 @@ class State:
     lengths: Tensor
     longest: int
     done: int
-    adapters: Adapters | None
+    adapters: Applied | None
 
     @property
     def segments(self) -> Segments:
@@ -344,6 +348,8 @@ class Decoder:
     ) -> None:
         self.shape, self.embedding, self.layers, self.norm = shape, embedding, layers, norm
         self.head, self.cos, self.sin = head, cos, sin
+        matrices = (w for layer in layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))
+        self._weights = head.numel() + sum(w.numel() for w in matrices)
 
     # -- what can be adapted ---------------------------------------------------------------------------------------
 
@@ -379,7 +385,7 @@ class Decoder:
 
     # -- a whole stream --------------------------------------------------------------------------------------------
 
-    def hidden(self, plan: Plan, adapters: Adapters | None = None, cache: Cache | None = None) -> Tensor:
+    def hidden(self, plan: Plan, adapters: Applied | None = None, cache: Cache | None = None) -> Tensor:
         """The normed last hidden state at the asked-for positions, (M, D).
 
         With a cache (serving), keys and values are kept; then the plan has one bin, rows in their own order.
@@ -396,7 +402,7 @@ class Decoder:
             x = adapted_linear(gated, layer.down, x, f"{i}.down", adapters, segments)
         return _norm(x, self.norm, self.shape.eps)
 
-    def _attend(self, i: int, layer: Layer, x: Tensor, plan: Plan, adapters: Adapters | None, cache: Cache | None) -> Tensor:
+    def _attend(self, i: int, layer: Layer, x: Tensor, plan: Plan, adapters: Applied | None, cache: Cache | None) -> Tensor:
         """Causal attention within each row, (N, D) → (N, q_width), before the output projection."""
         h = _norm(x, layer.norm_1, self.shape.eps)
         qkv = adapted_linear(h, layer.qkv, layer.qkv_bias, f"{i}.qkv", adapters, plan.segments)
@@ -437,7 +443,7 @@ class Decoder:
 
     # -- token by token --------------------------------------------------------------------------------------------
 
-    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, State]:
+    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, State]:
         """Read prompts and make room for new tokens. Row i's adapter is row i of the stack.
 
         Args:
@@ -462,9 +468,12 @@ class Decoder:
         mask = torch.zeros(seen.shape, dtype=self.embedding.dtype, device=tokens.device).masked_fill_(~seen, float("-inf"))
         # A row that is done stays for a while, and its place may run past what the base can see: nobody reads it any more.
         positions = (state.lengths + state.done).clamp_(max=len(self.cos) - 1).unsqueeze(1)
-        hidden = self.step(tokens.unsqueeze(1), positions, slot, mask.unsqueeze(1), state.cache, state.adapters, state.segments)
+        ids, mask = tokens.unsqueeze(1), mask.unsqueeze(1)
+        with _threads_for(2 * self._weights * len(tokens), tokens.device):
+            hidden = self.step(ids, positions, slot, mask, state.cache, state.adapters, state.segments)
+            logits = self.to_logits(hidden[:, 0])
         state.done += 1
-        return self.to_logits(hidden[:, 0])
+        return logits
 
     def drop(self, state: State, keep: Tensor) -> None:
         """Go on with these rows only. keep: row indices."""
@@ -507,7 +516,7 @@ class Decoder:
         slot: int,
         mask: Tensor,
         cache: Cache,
-        adapters: Adapters | None,
+        adapters: Applied | None,
         segments: Segments | None,
     ) -> Tensor:
         """Hidden states of new tokens that see the cache, (B, t) → (B, t, D). Keys and values go to `slot` and after it.
@@ -536,16 +545,18 @@ class Decoder:
     def _heads(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, t, fused) → rotated q (B, t, H, d), rotated k and v (B, t, K, d)."""
         s = self.shape
-        q, k, v = qkv.view(*qkv.shape[:2], -1, s.head).split([s.heads, s.kv_heads, s.kv_heads], 2)
+        qk, v = qkv.view(*qkv.shape[:2], -1, s.head).split([s.heads + s.kv_heads, s.kv_heads], 2)
         if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = _norm(q, layer.q_norm, s.eps), _norm(k, layer.k_norm, s.eps)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+            q, k = qk.split([s.heads, s.kv_heads], 2)
+            return rotate(_norm(q, layer.q_norm, s.eps), cos, sin), rotate(_norm(k, layer.k_norm, s.eps), cos, sin), v
+        q, k = rotate(qk, cos, sin).split([s.heads, s.kv_heads], 2)
+        return q, k, v
 
     def _look_back(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """Attention of (B, t, H, head) over (B, K, T, head), query heads grouped by their key head; (B·t, q_width)."""
         s, (rows, t, _, _) = self.shape, q.shape
         group = s.heads // s.kv_heads
-        q = q.view(rows, t, s.kv_heads, group, s.head).permute(0, 2, 3, 1, 4).reshape(rows, s.kv_heads, group * t, s.head)
+        q = q.reshape(rows, t, s.kv_heads, group, s.head).permute(0, 2, 3, 1, 4).reshape(rows, s.kv_heads, group * t, s.head)
         scores = torch.matmul(q, k.transpose(-1, -2)).mul_(s.head**-0.5).view(rows, s.kv_heads, group, t, -1)
         scores += mask.view(rows, 1, 1, t, -1)
         weights = torch.softmax(scores, -1).view(rows, s.kv_heads, group * t, -1)
@@ -553,5 +564,23 @@ class Decoder:
         return out.permute(0, 3, 1, 2, 4).reshape(rows * t, s.q_width)
 
 
+@contextmanager
+def _threads_for(flop: int, device: torch.device) -> Iterator[None]:
+    """One thread for a small step on a CPU: waking a sleeping thread takes 0.1 ms, and a step has a hundred products."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or flop > SMALL_STEP:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _norm(x: Tensor, w: Tensor, eps: float) -> Tensor:
+    if not torch.is_grad_enabled():  # an autograd function costs several times what there is to compute in a decode step
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        r = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze_(-1)
+        return (wide * r).to(x.dtype).mul_(w)
     return _RMSNorm.apply(x, w, eps)  # type: ignore[return-value]

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,43 @@ from torch import Tensor
 
 from idiolect.errors import FileFormatError, ShapeError
 from idiolect.model.adapter import Layout, Site
+from idiolect.types import canonical_json
+
+EXPORTED = "idiolect.json"
+"""What an export says of itself, beside PEFT's files."""
 
 _PREFIX = "base_model.model."
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Ways to draw an adapter that leave the base as it is; PiSSA, OLoRA and their like take from the base what they begin with."""
 
 
-def to_record(layout: Layout, row: Tensor) -> bytes:
-    """One flat tensor with its layout in the header: loads ten times faster than one tensor per matrix."""
-    return save({"row": row.detach().to("cpu", torch.float32).contiguous()}, metadata={"layout": layout.key})
+@dataclass(frozen=True)
+class Record:
+    """What a record file holds.
+
+    Attributes:
+        layout: as a dict; `layout_of` makes it a layout of a base.
+        row: (P,).
+        origin: what it was made on, `Base.origin` then; empty in records that were written without.
+    """
+
+    layout: Mapping[str, Any]
+    row: Tensor
+    origin: Mapping[str, str]
 
 
-def from_record(path: Path) -> tuple[dict[str, Any], Tensor]:
-    """(layout as a dict, row (P,)) of a record file.
+def to_record(layout: Layout, row: Tensor, origin: Mapping[str, str] | None = None) -> bytes:
+    """One flat tensor with its layout in the header: loads ten times faster than one tensor per matrix.
+
+    Args:
+        origin: what it was made on (`Base.origin`), so that whoever loads it can see whether it belongs there.
+    """
+    meta = {"layout": layout.key} | ({"origin": canonical_json(dict(origin))} if origin else {})
+    return save({"row": row.detach().to("cpu", torch.float32).contiguous()}, metadata=meta)
+
+
+def read_record(path: Path) -> Record:
+    """What a record file holds.
 
     Raises:
         FileFormatError: the file is not such a record.
@@ -34,9 +61,15 @@ def from_record(path: Path) -> tuple[dict[str, Any], Tensor]:
     try:
         with safe_open(path, framework="pt") as tensors:
             meta = tensors.metadata() or {}
-            return json.loads(meta["layout"]), tensors.get_tensor("row")
+            return Record(json.loads(meta["layout"]), tensors.get_tensor("row"), json.loads(meta.get("origin", "{}")))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise FileFormatError(f"{path.name}: not an adapter record ({type(error).__name__}); train the adapter again") from None
+
+
+def from_record(path: Path) -> tuple[Mapping[str, Any], Tensor]:
+    """(layout as a dict, row (P,)) of a record file. Raises FileFormatError."""
+    record = read_record(path)
+    return record.layout, record.row
 
 
 def layout_of(record: Mapping[str, Any], sites: Sequence[Site]) -> Layout:
@@ -56,7 +89,7 @@ def write_peft(folder: Path, layout: Layout, row: Tensor, base_name: str, extra:
 
     Args:
         folder: must not exist yet, or be empty.
-        extra: written beside them as `idiolect.json` (the manifest).
+        extra: written beside them as EXPORTED (the manifest).
     """
     tensors = {}
     for name, (a, b) in layout.matrices(row.detach().to("cpu", torch.float32)).items():
@@ -82,7 +115,7 @@ def write_peft(folder: Path, layout: Layout, row: Tensor, base_name: str, extra:
         save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
         (part / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if extra is not None:
-            (part / "idiolect.json").write_text(json.dumps(extra, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (part / EXPORTED).write_text(json.dumps(extra, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         try:
             os.replace(part, folder)
         except OSError:
@@ -93,8 +126,10 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
     """The layout and row of a PEFT LoRA folder, on a base with these sites.
 
     Raises:
-        FileFormatError: a file is missing or unreadable, or the adapter is of a kind not read here.
+        FileFormatError: a file is missing, pickled or unreadable, or the adapter is of a kind not read here.
+        TargetMismatch, ShapeError: modules or widths that this base does not have.
     """
+    _check_files(folder)
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
@@ -108,6 +143,8 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
             raise FileFormatError(f"{folder.name}: adapter_config.json: {key} is {config[key]!r}; only {plain!r} is read")
     if config.get("rank_pattern") or config.get("alpha_pattern") or config.get("modules_to_save"):
         raise FileFormatError(f"{folder.name}: adapter_config.json: per-module ranks or saved modules are not read")
+    if config.get("alora_invocation_tokens") or config.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise FileFormatError(f"{folder.name}: adapter_config.json: activated LoRA and changed bases are not read; convert it")
     found = {k.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for k in tensors}
     targets = tuple(sorted({name.rsplit(".", 1)[-1] for name in found}))
     # Rank-stabilised LoRA scales by alpha / sqrt(r): the same update with another alpha.
@@ -119,4 +156,15 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
     if tensors.keys() != halves:
         raise FileFormatError(f"{folder.name}: {len(tensors.keys() ^ halves)} tensors are missing or of another kind")
     pairs = {n: (tensors[f"{_PREFIX}{n}.lora_A.weight"].t(), tensors[f"{_PREFIX}{n}.lora_B.weight"].t()) for n in found}
-    return layout, layout.row_of(pairs)
+    row = layout.row_of(pairs)
+    if not bool(row.isfinite().all()):
+        raise FileFormatError(f"{folder.name}: holds numbers that are not finite; its training diverged, so train it again")
+    return layout, row
+
+
+def _check_files(folder: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            pickled = (folder / "adapter_model.bin").exists() and name != "adapter_config.json"
+            why = "adapter_model.bin is a pickle, and never loaded; save it as safetensors" if pickled else f"{name} is missing"
+            raise FileFormatError(f"{folder.name}: not a PEFT folder with safetensors: {why}")

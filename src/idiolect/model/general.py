@@ -1,7 +1,8 @@
 """Any causal language model that transformers knows, behind the same interface as the lean decoder.
 
 The general path: rows are padded, adapters are added by hooks on the model's own linear modules, and labels are scored as
-whole sequences. Slower than the lean decoder, and right for every family: Gemma, GPT-NeoX, Phi, SmolLM3 …
+whole sequences. Slower than the lean decoder, and right for every family: Gemma, GPT-NeoX, Phi, SmolLM3 … A family whose logits
+are not its hidden states times its head, times a constant, capped, is refused when it is loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from idiolect.data.batch import Batch
 from idiolect.errors import BaseNotFound
 from idiolect.model.adapter import Layout, Site
 from idiolect.model.decoder import Forest
-from idiolect.model.lora import Adapters, Segments, update_only
+from idiolect.model.lora import Applied, Segments, update_only
+
+_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
+"""What configs call the constant that logits are multiplied with, or divided by: Cohere's, Granite's, Falcon-H1's."""
+_AGREES = 0.02
+"""Logits may differ from transformers' by this share of the largest: rounding of half precision, and no other constant."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,15 @@ class State:
     mask: Tensor
     positions: Tensor
     prompts: list[Tensor]
-    adapters: Adapters | None
+    adapters: Applied | None
 
 
 class GeneralModel:
-    """transformers' own model, its linear modules hooked."""
+    """transformers' own model, its linear modules hooked. scale: what its logits are multiplied with before the cap."""
 
-    def __init__(self, model: Any, names: list[str]) -> None:
-        self._model, self._names = model, names
-        self._active: tuple[Adapters, Segments] | None = None
+    def __init__(self, model: Any, names: list[str], scale: float = 1.0) -> None:
+        self._model, self._names, self._scale = model, names, scale
+        self._active: tuple[Applied, Segments] | None = None
         output = model.get_output_embeddings()
         # A bias (Phi's) is one more column of the head, and hidden states get a one to meet it.
         self._biased = output.bias is not None
@@ -79,20 +85,20 @@ class GeneralModel:
         if report["missing_keys"]:  # transformers would go on with random numbers
             raise BaseNotFound(f"base {path.name!r} lacks the weights {min(report['missing_keys'])}; fetch it again")
         torch.nn.Module.to(model, device).eval().requires_grad_(False)
-        return cls(model, linear_names(model))
+        return cls(model, linear_names(model), _scale_of(model, path.name))
 
     def _hook(self, name: str) -> Any:
         def add_update(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if self._active is None or self._active[0].stack.views(name) is None:
+            if self._active is None or not self._active[0].has(name):
                 return output
             adapters, segments = self._active
             flat = args[0].reshape(-1, args[0].shape[-1])
-            return output + update_only(flat, name, adapters, segments).view_as(output)
+            return output + update_only(flat, name, adapters, segments, output.shape[-1]).view_as(output)
 
         return add_update
 
     @contextmanager
-    def _adapted(self, adapters: Adapters | None, segments: Segments) -> Iterator[None]:
+    def _adapted(self, adapters: Applied | None, segments: Segments) -> Iterator[None]:
         self._active = (adapters, segments) if adapters is not None else None
         try:
             yield
@@ -123,27 +129,28 @@ class GeneralModel:
             weight.data = (weight.data.double() + update).to(weight.dtype)
         for name in self._names:
             self._model.get_submodule(name).register_forward_hook(self._hook(name))
-        return GeneralModel(twin, self._names)
+        return GeneralModel(twin, self._names, self._scale)
 
     # -- a whole batch ---------------------------------------------------------------------------------------------
 
     def plan(self, batch: Batch) -> Padded:
         return padded(batch, self.head.device)
 
-    def hidden(self, plan: Padded, adapters: Adapters | None = None) -> Tensor:
-        """Normed last hidden states at the asked-for positions, (M, D)."""
+    def hidden(self, plan: Padded, adapters: Applied | None = None) -> Tensor:
+        """Normed last hidden states at the asked-for positions, (M, D), such that times the head they are the logits."""
         with self._adapted(adapters, plan.segments):
             out = self._model.base_model(input_ids=plan.ids, attention_mask=plan.mask, use_cache=False)
         hidden = out.last_hidden_state.flatten(0, 1).index_select(0, plan.predict)
-        return torch.cat((hidden, hidden.new_ones(len(hidden), 1)), 1) if self._biased else hidden
+        hidden = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), 1) if self._biased else hidden
+        return hidden if self._scale == 1 else hidden * self._scale
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         logits = self._model.get_output_embeddings()(hidden)
-        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+        return _capped(logits if self._scale == 1 else logits * self._scale, self.softcap)
 
     # -- token by token --------------------------------------------------------------------------------------------
 
-    def begin(self, batch: Batch, adapters: Adapters | None, room: int) -> tuple[Tensor, State]:
+    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, State]:
         from transformers import DynamicCache
 
         plan = padded(batch, self.head.device, left=True)
@@ -201,6 +208,37 @@ class GeneralModel:
             out = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
         log_p = self.to_logits(out.last_hidden_state[:, -n - 1 : -1]).float().log_softmax(-1)
         return log_p.gather(-1, tokens.to(device).view(1, n, 1).expand(len(rows), n, 1)).sum((1, 2))
+
+
+def _capped(logits: Tensor, softcap: float | None) -> Tensor:
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
+@torch.no_grad()
+def _scale_of(model: Any, name: str) -> float:
+    """What this family multiplies its logits with.
+
+    Configs name such a constant in many ways, and do not say whether it multiplies or divides; so those that could be meant
+    are held against the logits of a few tokens.
+
+    Raises:
+        BaseNotFound: with none of them do the logits become transformers' own.
+    """
+    config, output = model.config, model.get_output_embeddings()
+    named = [float(value) for key in _SCALES if (value := getattr(config, key, None))]
+    candidates = dict.fromkeys([1.0, *named, *(1 / value for value in named)])
+    ids = torch.arange(1, 9, device=model.device).remainder(len(output.weight)).unsqueeze(0)
+    theirs = model(input_ids=ids, use_cache=False).logits.float()
+    plain = output(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    off = {scale: float((_capped(plain * scale, softcap).float() - theirs).abs().max()) for scale in candidates}
+    best = min(off, key=lambda scale: off[scale])
+    if not off[best] <= _AGREES * float(theirs.abs().max()):  # and not where either is no number
+        raise BaseNotFound(
+            f"base {name!r} (model type {config.model_type!r}) does something of its own to its logits, which is not "
+            "computed here; choose a base of another family"
+        )
+    return best
 
 
 def linear_names(model: Any) -> list[str]:

@@ -13,15 +13,15 @@ where something below wants it, and the gradients of A and B are added straight 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from idiolect.model.adapter import Stack
+from idiolect.model.adapter import GateStack, Stack
 from idiolect.types import seed_of
 
 LONG = 48
@@ -105,6 +105,29 @@ class Segments:
         flat = x.reshape(-1, x.shape[-1])
         return flat if self.scatter is None else flat.index_select(0, self.scatter)
 
+    @cached_property
+    def of_tokens(self) -> Tensor:
+        """Slot of every token, (N,)."""
+        owner = self.owner if self.length == 1 else self.owner.repeat_interleave(self.length)
+        return owner if self.scatter is None else owner.index_select(0, self.scatter)
+
+    def times(self, x: Tensor, stacked: Tensor) -> Tensor:
+        """Every token times its own slot's matrix: x (N, D), stacked (S, D, K) → (N, K)."""
+        if not self.spans:
+            return self.flatten(torch.bmm(self.spread(x), self.own(stacked)))
+        out = x.new_empty(len(x), stacked.shape[-1])
+        for slot, start, end in self.spans:
+            torch.mm(x[start:end], stacked[slot], out=out[start:end])
+        return out
+
+    def add_outer(self, to: Tensor, x: Tensor, g: Tensor) -> None:
+        """to[s] += Σ over the tokens of slot s of x gᵀ. to: (S, D, K); x: (N, D); g: (N, K)."""
+        if not self.spans:
+            to.index_add_(0, self.owner, torch.bmm(self.spread(x).transpose(1, 2), self.spread(g, zero=True)))
+            return
+        for slot, start, end in self.spans:
+            to[slot].addmm_(x[start:end].t(), g[start:end])
+
 
 @lru_cache(maxsize=4096)
 def _salt(group: str) -> int:
@@ -132,11 +155,35 @@ class Dropout:
 
     def mask(self, segments: Segments, group: str, width: int) -> Tensor:
         """(N, width) factors, 0 or 1 / (1 - p)."""
-        salt = _salt(group)
-        owner = segments.owner if segments.length == 1 else segments.owner.repeat_interleave(segments.length)
-        owner = owner if segments.scatter is None else owner.index_select(0, segments.scatter)
-        keys = (self.keys[owner] ^ salt) + segments.place * _MIX_2
+        keys = (self.keys[segments.of_tokens] ^ _salt(group)) + segments.place * _MIX_2
         return keep_mask(keys, width, self.p).to(torch.float32).mul_(1 / (1 - self.p))
+
+
+class Applied(Protocol):
+    """What a forward pass without gradients needs of adapters, however they are kept."""
+
+    def has(self, name: str) -> bool:
+        """Whether a group of modules is adapted at all."""
+        ...
+
+    def add(self, y: Tensor, x: Tensor, name: str, segments: Segments) -> None:
+        """Add everybody's update of one group to y, (N, O), in place. x: the group's input, (N, D)."""
+        ...
+
+    def select(self, rows: Tensor) -> Applied:
+        """The same for these rows only."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Gates in training over frozen adapters: one vector per slot and module, and where their gradients go.
+
+    Source: Muqeeth et al. 2024 (PHATGOOSE), arXiv:2402.05859, §3.1; Tan et al. 2024 (Per-Pcs), arXiv:2406.10471.
+    """
+
+    stack: GateStack
+    gradients: GateStack
 
 
 @dataclass(frozen=True)
@@ -144,7 +191,8 @@ class Adapters:
     """What a forward pass knows of the adapters: the stack, where gradients go, and dropout.
 
     `gradients` is a stack of the same layout that backward adds to; None while nothing is trained. `anchor` requires a
-    gradient, so that autograd visits functions none of whose inputs do.
+    gradient, so that autograd visits functions none of whose inputs do. With `gates`, it is they who are trained, and the
+    adapters are frozen.
     """
 
     stack: Stack
@@ -152,6 +200,16 @@ class Adapters:
     gradients: Stack | None = None
     dropout: Dropout | None = None
     anchor: Tensor | None = None
+    gates: Gates | None = None
+
+    def has(self, name: str) -> bool:
+        return self.stack.views(name) is not None
+
+    def add(self, y: Tensor, x: Tensor, name: str, segments: Segments) -> None:
+        if self.gates is None:
+            _add_updates(y, x, name, self, segments)
+        else:
+            _add_gated(y, x, name, self, segments)
 
     def select(self, rows: Tensor) -> Adapters:
         """The same for these rows of the stack."""
@@ -322,8 +380,67 @@ class _UpdateOnly(Function):
         return _updates_backward(ctx, grads[0], *ctx.saved_tensors), None, None, None, None
 
 
+def _add_gated(y: Tensor, x: Tensor, name: str, adapters: Adapters, segments: Segments) -> tuple[Tensor, Tensor]:
+    """y += p · scale · x A B per module, with p = sigmoid(x · gate). Returns h = scale · x A, (N, m·R), and p, (N, m)."""
+    (a, bs), rank = adapters.views(name), adapters.stack.layout.rank
+    assert adapters.gates is not None
+    x = x.to(a.dtype)
+    h = segments.times(x, a)
+    h *= adapters.scale[segments.of_tokens].unsqueeze(1)
+    p = segments.times(x, adapters.gates.stack.views(name)).sigmoid_()
+    for j, (site, b) in enumerate(zip(adapters.stack.sites(name), bs, strict=True)):
+        update = segments.times(h[:, j * rank : (j + 1) * rank] * p[:, j : j + 1], b)
+        y[:, site.column : site.column + site.d_out] += update.to(y.dtype)
+    return h, p
+
+
+class _GatedLinear(Function):
+    """x W (+ what is added) + gated updates of one group, with gradients for x and for the gates only.
+
+    With s = x · g and p = σ(s):  dp = Σ_r h_r (dy Bᵀ)_r,  ds = dp p (1 - p),  dg = Σ x ds.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor | None,
+        added: Tensor | None,
+        anchor: Tensor | None,
+        name: str,
+        adapters: Adapters,
+        segments: Segments,
+    ) -> Tensor:
+        width = sum(site.d_out for site in adapters.stack.sites(name))
+        y = x.new_zeros(len(x), width) if w is None else _product(x, w, added)
+        ctx.save_for_backward(x, w, *_add_gated(y, x, name, adapters, segments))
+        ctx.name, ctx.adapters, ctx.segments = name, adapters, segments
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (x, w, h, p), gy = ctx.saved_tensors, grads[0]
+        adapters, segments = ctx.adapters, ctx.segments
+        (a, bs), rank = adapters.views(ctx.name), adapters.stack.layout.rank
+        back = [
+            segments.times(gy[:, site.column : site.column + site.d_out].to(h.dtype), b.transpose(1, 2))
+            for site, b in zip(adapters.stack.sites(ctx.name), bs, strict=True)
+        ]
+        through = torch.cat(back, 1).view(len(x), -1, rank)
+        ds = (through * h.view_as(through)).sum(-1) * p * (1 - p)
+        segments.add_outer(adapters.gates.gradients.views(ctx.name), x.to(h.dtype), ds)
+        if not ctx.needs_input_grad[0]:
+            return None, None, gy if ctx.needs_input_grad[2] else None, None, None, None, None
+        dh = (through * p.unsqueeze(-1)).view_as(h) * adapters.scale[segments.of_tokens].unsqueeze(1)
+        gates = adapters.gates.stack.views(ctx.name)
+        dx = (segments.times(dh, a.transpose(1, 2)) + segments.times(ds, gates.transpose(1, 2))).to(gy.dtype)
+        if w is not None:
+            dx.addmm_(gy, w.t())
+        return dx, None, gy if ctx.needs_input_grad[2] else None, None, None, None, None
+
+
 def adapted_linear(
-    x: Tensor, w: Tensor, added: Tensor | None, name: str, adapters: Adapters | None, segments: Segments | None
+    x: Tensor, w: Tensor, added: Tensor | None, name: str, adapters: Applied | None, segments: Segments | None
 ) -> Tensor:
     """x W + added + each person's update, (N, D) → (N, O).
 
@@ -335,17 +452,26 @@ def adapted_linear(
         adapters: None for the base alone.
         segments: whose tokens they are; needed with adapters.
     """
-    if adapters is None or segments is None or adapters.stack.views(name) is None:
+    if adapters is None or segments is None or not adapters.has(name):
         if not torch.is_grad_enabled():
             return _product(x, w, added)
         return _FrozenLinear.apply(x, w, added)  # type: ignore[no-any-return]
     if not torch.is_grad_enabled():  # decoding: an autograd function costs more than a small product
         y = _product(x, w, added)
-        _add_updates(y, x, name, adapters, segments)
+        adapters.add(y, x, name, segments)
         return y
-    return _AdaptedLinear.apply(x, w, added, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
+    assert isinstance(adapters, Adapters)
+    linear = _AdaptedLinear if adapters.gates is None else _GatedLinear
+    return linear.apply(x, w, added, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
 
 
-def update_only(x: Tensor, name: str, adapters: Adapters, segments: Segments) -> Tensor:
-    """Each person's update alone, (N, D) → (N, O), for a group of one module."""
+def update_only(x: Tensor, name: str, adapters: Applied, segments: Segments, d_out: int) -> Tensor:
+    """Each person's update alone, (N, D) → (N, d_out), for a group of one module."""
+    if not torch.is_grad_enabled():
+        y = x.new_zeros(len(x), d_out)
+        adapters.add(y, x, name, segments)
+        return y
+    assert isinstance(adapters, Adapters)
+    if adapters.gates is not None:
+        return _GatedLinear.apply(x, None, None, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]
     return _UpdateOnly.apply(x, adapters.anchor, name, adapters, segments)  # type: ignore[no-any-return]

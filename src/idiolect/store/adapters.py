@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, or_, select
 
 from idiolect.errors import AdapterNotFound, InputError
 from idiolect.store.histories import chunked
@@ -22,14 +22,19 @@ _ROWS_PER_QUERY = 1000
 PLAIN = "k0"
 """The variant of adapters trained without retrieval and without a profile."""
 
+_POOLED = "-pooled"
+# The column `kind` tells only whether an adapter is somebody's; a pooled one is set apart by its variant.
+_KIND = case((adapters.c.variant.endswith(_POOLED), "pooled"), else_=adapters.c.kind)
+
 
 def variant_of(manifest: AdapterManifest) -> str:
-    """What sets adapters of one person, task and base apart, e.g. "k0", "bm25-k1", "bm25-k1-profile".
+    """What sets adapters of one person, task and base apart, e.g. "k0", "bm25-k1", "bm25-k1-profile", "k0-pooled".
 
     Adapters trained on different prompts do not replace each other: each variant has a head of its own.
     """
     plain = manifest.retriever == "none" or manifest.k == 0
-    return (PLAIN if plain else f"{manifest.retriever}-k{manifest.k}") + ("-profile" if manifest.profile else "")
+    prompts = (PLAIN if plain else f"{manifest.retriever}-k{manifest.k}") + ("-profile" if manifest.profile else "")
+    return prompts + (_POOLED if manifest.kind == "pooled" else "")
 
 
 def adapter_digest(manifest_text: str, payload: bytes) -> str:
@@ -66,7 +71,7 @@ def add(
         "digest": digest,
         "manifest_hash": manifest_hash(manifest),
         "manifest": canonical_json(manifest.to_dict()),
-        "kind": manifest.kind,
+        "kind": "task" if manifest.user_id is None else manifest.kind,
         "person": person,
         "task": manifest.task,
         "base": manifest.base,
@@ -172,7 +177,8 @@ def listed(connection: Connection, where: Sequence[ColumnElement[bool]], limit: 
     newest = select(func.max(heads.c.id)).join(adapters, heads.c.adapter == c.id).outerjoin(people, c.person == people.c.id)
     newest = newest.where(*where).group_by(c.person, c.task, c.base, c.variant)
     in_use = select(heads.c.adapter).where(heads.c.id.in_(newest))
-    columns = (c.digest, c.kind, people.c.user_id, c.task, c.base, c.base_name, c.variant, c.rank, c.size_bytes, c.created)
+    kind = _KIND.label("kind")
+    columns = (c.digest, kind, people.c.user_id, c.task, c.base, c.base_name, c.variant, c.rank, c.size_bytes, c.created)
     query = select(*columns, c.id.in_(in_use).label("is_head"), runs.c.run_id, c.stats)
     query = query.outerjoin(people, c.person == people.c.id).outerjoin(runs, c.run == runs.c.id)
     found = connection.execute(query.where(*where).order_by(c.id.desc()).limit(limit))
@@ -187,7 +193,7 @@ def _adapter_row(row: Row[Any]) -> AdapterRow:
 
 def filters(user_id: str | None, kind: str | None, task: str | None, base: str | None) -> list[ColumnElement[bool]]:
     """Conditions for `listed`; None means any."""
-    wanted = ((people.c.user_id, user_id), (adapters.c.kind, kind), (adapters.c.task, task), (adapters.c.base, base))
+    wanted = ((people.c.user_id, user_id), (_KIND, kind), (adapters.c.task, task), (adapters.c.base, base))
     return [column == value for column, value in wanted if value is not None]
 
 

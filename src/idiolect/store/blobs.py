@@ -65,9 +65,6 @@ class Blobs:
         except OSError as error:
             raise StoreError(f"the file of adapter {digest[:12]} cannot be read: {error.strerror}") from None
 
-    def has(self, digest: str) -> bool:
-        return self.path(digest).is_file()
-
     def remove(self, digest: str) -> bool:
         """Take a file away; False if there was none."""
         try:

@@ -1,7 +1,8 @@
 """Which adapter is in use: heads, as rows. Every function runs in the transaction that it is given.
 
-Each person, task, base and variant (and each task, base and variant, for task adapters) has a stack of adapters; the one
-that was put there last is in use. Deleting an adapter takes it out of its stack, so there is never a head without one.
+Each person, task, base and variant (and each task, base and variant, for task adapters) has a stack of adapters, trained
+and assembled ones alike; the one that was put there last is in use. Deleting an adapter takes it out of its stack, so
+there is never a head without one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select
 from idiolect.store.tables import adapters, heads
 
 
-def _same_key(kind: str, person: int | None, task: str, base: str, variant: str) -> list[ColumnElement[bool]]:
+def _same_key(person: int | None, task: str, base: str, variant: str) -> list[ColumnElement[bool]]:
     c = adapters.c
     owner = c.person.is_(None) if person is None else c.person == person
-    return [c.kind == kind, owner, c.task == task, c.base == base, c.variant == variant]
+    return [owner, c.task == task, c.base == base, c.variant == variant]
 
 
 def stack(connection: Connection, where: Iterable[ColumnElement[bool]]) -> list[tuple[int, str, int]]:
@@ -29,12 +30,12 @@ def stack(connection: Connection, where: Iterable[ColumnElement[bool]]) -> list[
 
 def user_key(person: int, task: str, base: str, variant: str) -> list[ColumnElement[bool]]:
     """Conditions for one person's adapters of this task, base and variant."""
-    return _same_key("user", person, task, base, variant)
+    return _same_key(person, task, base, variant)
 
 
 def task_key(task: str, base: str, variant: str) -> list[ColumnElement[bool]]:
     """Conditions for the task adapters of this task, base and variant."""
-    return _same_key("task", None, task, base, variant)
+    return _same_key(None, task, base, variant)
 
 
 def head(connection: Connection, where: Iterable[ColumnElement[bool]]) -> str | None:
@@ -46,10 +47,8 @@ def head(connection: Connection, where: Iterable[ColumnElement[bool]]) -> str | 
 def set_head(connection: Connection, adapter: int) -> None:
     """Make this adapter the one in use under its own key; its predecessor stays below it."""
     c = adapters.c
-    kind, person, task, base, variant = connection.execute(
-        select(c.kind, c.person, c.task, c.base, c.variant).where(c.id == adapter)
-    ).one()
-    newest = stack(connection, _same_key(kind, person, task, base, variant))[:1]
+    person, task, base, variant = connection.execute(select(c.person, c.task, c.base, c.variant).where(c.id == adapter)).one()
+    newest = stack(connection, _same_key(person, task, base, variant))[:1]
     if not newest or newest[0][2] != adapter:
         connection.execute(insert(heads).values(adapter=adapter))
 

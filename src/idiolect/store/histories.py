@@ -15,7 +15,7 @@ from idiolect.errors import InputError
 from idiolect.store.dates import sort_key
 from idiolect.store.records import ImportReport, PersonSummary
 from idiolect.store.tables import items, people, queries
-from idiolect.types import Item, Person, Query, canonical_json
+from idiolect.types import Item, Person, Query, canonical_json, has_surrogate
 
 CHUNK_ROWS = 1000
 """Rows written by one statement, and so how much of an import is in memory at a time."""
@@ -153,7 +153,7 @@ def check_id(value: Any, what: str) -> None:
 
 def check_text(value: str, what: str) -> None:
     """Raises InputError if PostgreSQL or UTF-8 cannot hold this."""
-    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+    if "\0" in value or has_surrogate(value):
         raise InputError(f"{what} holds characters that cannot be stored (NUL or half a surrogate pair)")
 
 
@@ -172,7 +172,8 @@ def chunked(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def keys_of(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
     """Row key of each of these people who is in the store."""
     keys: dict[str, int] = {}
-    for chunk in chunked(dict.fromkeys(ids), _IDS_PER_QUERY):
+    # Nobody has an id that cannot be stored, and the driver would not take it.
+    for chunk in chunked((i for i in dict.fromkeys(ids) if not has_surrogate(i)), _IDS_PER_QUERY):
         found = connection.execute(select(people.c.user_id, people.c.id).where(people.c.user_id.in_(chunk)))
         keys.update((user_id, key) for user_id, key in found)
     return keys

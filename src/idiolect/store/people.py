@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from idiolect.store import adapters, histories
+from idiolect.store import adapters, exports, histories, pieces, revoking
 from idiolect.store.records import Added, Deletion, ImportReport, PersonSummary
 from idiolect.store.room import Room
 from idiolect.types import Item, Person
@@ -59,6 +59,11 @@ class People(Room):
         with self._rows.read() as connection:
             self._key(connection, user_id)
 
+    def has_person(self, user_id: str) -> bool:
+        """Whether there is such a person."""
+        with self._rows.read() as connection:
+            return bool(histories.keys_of(connection, [user_id]))
+
     def iter_people(self, ids: Iterable[str] | None = None) -> Iterator[Person]:
         """People one at a time, a few in memory: these, in the order given, or everyone by id.
 
@@ -91,15 +96,29 @@ class People(Room):
         """Delete a person and everything made for them: rows, adapters, heads, lineage, files; then wipe what the database
         keeps of deleted rows (SQLite; on PostgreSQL that is the server's VACUUM and log rotation).
 
-        Task adapters that were made from this person's items too are not changed, but named in the answer.
+        What the person shared in pools is withdrawn first, see `Pools.revoke`. Task adapters that were made from this
+        person's items too are not changed, but named in the answer.
 
         Raises:
             PersonNotFound: if there is no such person.
         """
         with self._rows.write("adapters", "histories") as connection:
             key = self._key(connection, user_id)
+            revoked = revoking.revoke(connection, pieces.matching(connection, person=key))
             made_from = adapters.made_from_person(connection, user_id, key)
-            digests = adapters.forget_person(connection, user_id, key)
+            own = [one.digest for one in revoked.affected if one.user_id == user_id]
+            own += adapters.forget_person(connection, user_id, key)
+            exported = exports.forget(connection, own)  # where they lie may say whose they are
             n_items, n_queries = histories.remove(connection, key)
         n_blobs = self._finish_deletions()
-        return Deletion(n_items, n_queries, len(digests), n_blobs, tuple(made_from), self._rows.scrub())
+        return Deletion(
+            n_items,
+            n_queries,
+            len(own),
+            n_blobs,
+            tuple(made_from),
+            self._rows.scrub(),
+            n_pieces=len(revoked.pieces),
+            affected=tuple(one for one in revoked.affected if one.user_id != user_id),
+            stale_exports=tuple(dict.fromkeys([*exported, *revoked.stale_exports])),
+        )

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from idiolect.types import AdapterKind, AdapterManifest
+
 ParentKind = Literal["item", "person", "task_adapter", "adapter", "base", "piece"]
+ExportKind = Literal["adapter", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,139 @@ class PersonSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """An adapter that was unpublished because a piece in it was withdrawn.
+
+    Attributes:
+        manifest: what it was, so that it can be made again from what is left.
+        was_head: whether it was in use; what was in use before it, if anything, now is again.
+    """
+
+    user_id: str | None
+    digest: str
+    kind: AdapterKind
+    task: str
+    base: str
+    variant: str
+    was_head: bool
+    manifest: AdapterManifest
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One adapter's folder or one pool's file, written to a place outside the store.
+
+    Attributes:
+        digest: the adapter's or the pool's; it may be gone since.
+        stale: whether something in it was withdrawn.
+    """
+
+    kind: ExportKind
+    digest: str
+    place: str
+    created: datetime
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What became of pieces that were withdrawn, and of everything made of them.
+
+    Attributes:
+        pieces: their ids, in ascending order; also of pieces cut from an adapter that had to go.
+        affected: adapters that cited them (and adapters made from those), by person and then by age; all are unpublished.
+        stale_exports: folders and files that hold them; the store cannot remove these.
+        scrubbed: False where another process was reading: SQLite's write-ahead log then keeps old pages until it ends.
+    """
+
+    pieces: tuple[int, ...] = ()
+    affected: tuple[Affected, ...] = ()
+    stale_exports: tuple[ExportRow, ...] = ()
+    scrubbed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What sharing changed.
+
+    Attributes:
+        ids: the pieces', in the order given.
+        revoked: what the person had shared in this pool before and shares no more; None if that is nothing.
+    """
+
+    ids: tuple[int, ...]
+    revoked: Revocation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PiecesImported:
+    """What an import of pieces changed.
+
+    Attributes:
+        n_known: pieces that were there already.
+        n_withdrawn: pieces that were left out, because their owner withdrew them from this store.
+    """
+
+    n_new: int
+    n_known: int
+    n_withdrawn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """One line of a list of pools.
+
+    Attributes:
+        key: what all its pieces have in common; the digest is of this.
+        n_people: how many people of this store share in it.
+        n_origins: from how many files pieces were imported.
+        size_bytes: of all bodies together.
+    """
+
+    digest: str
+    key: Mapping[str, Any]
+    n_pieces: int
+    n_people: int
+    n_origins: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """One piece as it is shared: nothing in it says whose it is."""
+
+    id: int
+    module: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRow:
+    """One piece as its owner sees it.
+
+    Attributes:
+        pool: the pool's digest.
+        adapter: digest of the adapter that it was cut from; None if that is gone.
+    """
+
+    id: int
+    pool: str
+    module: str
+    adapter: str | None
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Deletion:
     """What was removed with a person.
 
     Attributes:
+        n_adapters: the person's own.
+        n_blobs: files, also those of other people's adapters that had to go.
+        n_pieces: pieces withdrawn, see `Revocation`.
+        affected: other people's adapters that cited them; all are unpublished.
+        stale_exports: folders and files that hold the person's adapters or pieces. Those of whole adapters are named here
+            for the last time.
         made_from: adapters of others (task adapters) that were made from this person's items too, and still are.
         scrubbed: False where another process was reading: SQLite's write-ahead log then keeps old pages until it ends.
     """
@@ -70,6 +202,9 @@ class Deletion:
     n_blobs: int
     made_from: tuple[str, ...] = ()
     scrubbed: bool = True
+    n_pieces: int = 0
+    affected: tuple[Affected, ...] = ()
+    stale_exports: tuple[ExportRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +221,7 @@ class Parent:
     """One thing that an adapter was made from.
 
     Attributes:
-        id: an item's id, a person's id, a digest, or a base's fingerprint.
+        id: an item's id, a person's id, a digest, a base's fingerprint, or a piece's id in decimal.
         user_id: whose item it is; item ids are unique within one person only.
     """
 
@@ -100,7 +235,7 @@ class AdapterRow:
     """One line of a list of adapters."""
 
     digest: str
-    kind: Literal["user", "task"]
+    kind: AdapterKind
     user_id: str | None
     task: str
     base: str

@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
 
 from idiolect.errors import AdapterNotFound, CorruptBlob, InputError, NotFoundError, TaskAdapterNotFound
-from idiolect.store import adapters, heads, runs
+from idiolect.store import adapters, heads, pieces, runs
 from idiolect.store.adapters import PLAIN
 from idiolect.store.records import AdapterRow, Parent, ParentKind, RunRow
 from idiolect.store.room import Room
-from idiolect.types import AdapterManifest, canonical_json
+from idiolect.types import AdapterKind, AdapterManifest, canonical_json
 
 
 class Shelf(Room):
@@ -42,12 +42,15 @@ class Shelf(Room):
 
         Raises:
             PersonNotFound: if the adapter's person is not in the store (so nobody who was deleted comes back).
+            PieceNotFound: if a piece among the parents is not in a pool (so nothing that was withdrawn comes back).
             StoreError: if the disk is full; nothing is then published.
         """
         _check_kind(manifest)
         edges = [*adapters.parents_of(manifest), *parents]
+        cited = {parent.id for parent in edges if parent.kind == "piece"}
         digest = adapters.adapter_digest(canonical_json(manifest.to_dict()), payload)
         with self._rows.write("adapters") as connection:
+            pieces.require(connection, cited)
             row = self._usable(connection, manifest)
             if row is None:
                 person = None if manifest.user_id is None else self._key(connection, manifest.user_id)
@@ -130,7 +133,7 @@ class Shelf(Room):
     def adapters(
         self,
         user_id: str | None = None,
-        kind: Literal["user", "task"] | None = None,
+        kind: AdapterKind | None = None,
         task: str | None = None,
         base: str | None = None,
         *,
@@ -156,7 +159,7 @@ class Shelf(Room):
 
     def heads(self, *, task: str, base: str, variant: str = PLAIN) -> dict[str, str]:
         """Digest in use by every person who has an adapter for this task, base and variant."""
-        rows = self.adapters(kind="user", task=task, base=base)
+        rows = self.adapters(task=task, base=base)
         return {row.user_id: row.digest for row in rows if row.is_head and row.variant == variant and row.user_id}
 
     def task_head(self, task: str, base: str, variant: str = PLAIN) -> str:
@@ -171,9 +174,17 @@ class Shelf(Room):
             return found
 
     def set_head(self, digest: str) -> None:
-        """Put an adapter into use for its own person, task, base and variant. Raises AdapterNotFound."""
+        """Put an adapter into use for its own person, task, base and variant.
+
+        Raises:
+            AdapterNotFound: if there is no such adapter.
+            InputError: if it is an evaluation's pooled control, which nobody uses.
+        """
         with self._rows.write("adapters") as connection:
-            heads.set_head(connection, adapters.get(connection, digest).id)
+            row = adapters.get(connection, digest)
+            if json.loads(row.manifest)["kind"] == "pooled":
+                raise InputError(f"adapter {digest[:12]} is the pooled control of an evaluation, and is not there to be used")
+            heads.set_head(connection, row.id)
 
     def rollback(self, user_id: str, task: str, base: str, variant: str = PLAIN) -> str:
         """Put the adapter into use that was in use before; its digest. Again goes one further; `set_head` comes back.
@@ -232,8 +243,9 @@ class Shelf(Room):
 
 
 def _check_kind(manifest: AdapterManifest) -> None:
-    if (manifest.kind == "task") != (manifest.user_id is None):
-        raise InputError(f"a {manifest.kind} adapter {'has no person' if manifest.kind == 'task' else 'needs a person'}")
+    personal = manifest.kind in ("user", "assembled")
+    if personal != (manifest.user_id is not None):
+        raise InputError(f"adapters of kind {manifest.kind!r} {'need a person' if personal else 'have no person'}")
 
 
 def _no_run(run_id: str) -> NotFoundError:

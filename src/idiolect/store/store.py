@@ -24,12 +24,13 @@ from idiolect.store import adapters, database, locks
 from idiolect.store.blobs import Blobs
 from idiolect.store.database import Database
 from idiolect.store.people import People
+from idiolect.store.pools import Pools
 from idiolect.store.records import Swept
 from idiolect.store.shelf import Shelf
 
 
-class Store(People, Shelf):
-    """People, items, adapters, heads, lineage and runs. Safe to use from several threads and processes.
+class Store(People, Shelf, Pools):
+    """People, items, adapters, heads, lineage, runs, pools and pieces. Safe to use from several threads and processes.
 
     Every method raises StoreError if the database or the disk fails, and StoreBusy if another writer does not finish in
     time; nothing is then half-written. No message holds anyone's text.

@@ -6,6 +6,10 @@
                  runs ─<──┘ └─< lineage  what each adapter was made from
     doomed                               blobs whose rows are gone and whose files still have to go
 
+    pools ──< pieces >── people          what people share of their adapters; lineage says who was assembled from it
+    withdrawn                            ids of pieces that somebody took back, so that no old file brings them in again
+    exports ──< export_pieces            what was written to places outside the store, and would have to be removed there
+
 Text that sorts is compared byte by byte on every database (PostgreSQL's "C" collation, SQLite's default), so that the
 same store gives the same order everywhere.
 """
@@ -27,7 +31,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that these tables are the outcome of."""
 
 metadata = MetaData()
@@ -97,7 +101,7 @@ adapters = Table(
     # Two trainings of the same manifest are the same work: the first one published stays.
     Column("manifest_hash", Name, nullable=False, unique=True),
     Column("manifest", Text, nullable=False),
-    Column("kind", Name, nullable=False),
+    Column("kind", Name, nullable=False),  # "user", "assembled": somebody's; "task": nobody's, a pooled control too
     _owner(nullable=True),
     Column("task", Name, nullable=False),
     Column("base", Name, nullable=False),
@@ -134,3 +138,62 @@ Index("ix_lineage_parent", lineage.c.parent, lineage.c.kind, lineage.c.owner)
 Index("ix_lineage_owner", lineage.c.owner)
 
 doomed = Table("doomed", metadata, Column("digest", Name, primary_key=True))
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("digest", Name, nullable=False, unique=True),  # of the key
+    Column("key", Text, nullable=False),  # canonical JSON of what all its pieces have in common
+)
+
+pieces = Table(
+    "pieces",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("piece", BigInteger, nullable=False, unique=True),  # 63 random bits: the name by which it is shared
+    Column("pool", RowId, ForeignKey("pools.id", ondelete="CASCADE"), nullable=False),
+    _owner(nullable=True),
+    Column("origin", Name),  # of a piece from elsewhere: digest of the file that it came in
+    # Not CASCADE: a piece goes by being withdrawn, and then everything goes that was made of it.
+    Column("adapter", RowId, ForeignKey("adapters.id", ondelete="SET NULL")),
+    Column("module", Name, nullable=False),
+    Column("digest", Name, nullable=False),  # of the body
+    Column("created", Float(53), nullable=False),  # seconds since 1970, UTC
+    # The last one: SQLite reads through a large value to get at what comes after it.
+    Column("body", LargeBinary, nullable=False),  # float32, little-endian: A, B, gate
+    CheckConstraint("(person IS NULL) <> (origin IS NULL)", name="ck_pieces_owner"),
+)
+Index("ix_pieces_pool", pieces.c.pool, pieces.c.module)
+Index("ix_pieces_person", pieces.c.person)
+Index("ix_pieces_adapter", pieces.c.adapter)
+
+# Without row ids: kept in order of the numbers, so that neighbours tell nothing of who withdrew them together.
+withdrawn = Table(
+    "withdrawn",
+    metadata,
+    Column("piece", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("kind", Name, nullable=False),
+    Column("digest", Name, nullable=False),  # an adapter's or a pool's; it may be gone since
+    Column("place", Text, nullable=False),
+    Column("created", Float(53), nullable=False),  # seconds since 1970, UTC
+    Column("stale", Integer, nullable=False, server_default="0"),  # 1: holds what was withdrawn
+    CheckConstraint("kind IN ('adapter', 'pool')", name="ck_exports_kind"),
+)
+Index("ix_exports_digest", exports.c.digest)
+
+export_pieces = Table(
+    "export_pieces",
+    metadata,
+    Column("export", RowId, ForeignKey("exports.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("piece", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_export_pieces_piece", export_pieces.c.piece)

@@ -24,17 +24,18 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 def total_steps(n: int, config: TrainConfig) -> int:
     """Optimiser steps of a person with n examples."""
-    return steps_per_epoch(n, config.batch_size) * config.epochs
+    return config.steps if config.steps is not None else steps_per_epoch(n, config.batch_size) * config.epochs
 
 
 def learning_rates(step: Tensor, total: Tensor, config: TrainConfig) -> Tensor:
     """The rate of every slot's next step, (S,), float64.
 
     `step` counts from 0. Warm-up and decay are transformers' `get_linear_schedule_with_warmup` and its cosine sister to
-    the letter, so that a person trained here follows the same path as one trained by its Trainer.
+    the letter, so that a person trained here follows the same path as one trained by its Trainer. One exception: a person
+    with a single step gets the full rate. Rounded up, their warm-up would be that step, of rate 0, and they learn nothing.
     """
     step, total = step.double(), total.double()
-    warm = torch.ceil(total * config.warm_up)
+    warm = torch.ceil(total * config.warm_up) * (total > 1)
     rising = step / warm.clamp(min=1)
     progress = (step - warm) / (total - warm).clamp(min=1)
     if config.schedule == "linear":

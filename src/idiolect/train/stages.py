@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from idiolect.config import TrainConfig
 from idiolect.data.prompts import render_many, reserve_for
@@ -20,12 +20,13 @@ from idiolect.data.retrieval import history_examples, query_examples
 from idiolect.data.tasks import Task
 from idiolect.errors import ConfigError, EmptyHistory, IdiolectError, PersonNotFound, TaskAdapterNotFound
 from idiolect.model.base import Base
-from idiolect.model.files import from_record, layout_of, to_record
+from idiolect.model.files import layout_of, read_record, to_record
 from idiolect.store.adapters import variant_of
 from idiolect.store.records import Parent
 from idiolect.store.store import Store
+from idiolect.train.schedule import total_steps
 from idiolect.train.trainer import Finished, Job, Progress, train
-from idiolect.types import AdapterManifest, Example, Item, Person, Rendered, Retriever, digest_of
+from idiolect.types import AdapterKind, AdapterManifest, Example, Item, Person, Rendered, Retriever, digest_of
 
 _NO_EFFECT = frozenset({"slots", "token_budget"})
 """Settings that change how fast an adapter is made, and not what it becomes."""
@@ -93,7 +94,7 @@ OnProgress = Callable[[Progress], None]
 def manifest_of(
     base: Base,
     recipe: Recipe,
-    kind: Literal["user", "task"],
+    kind: AdapterKind,
     content: Any,
     user_id: str | None = None,
     item_ids: Sequence[str] = (),
@@ -103,6 +104,7 @@ def manifest_of(
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _NO_EFFECT}
     # What the prompts were cut to matters, not what was asked for: the base's context may be shorter.
     settings |= {"max_tokens": recipe.max_tokens(base), "dtype": str(base.dtype).removeprefix("torch.")}
+    settings["tokenizer"] = base.tokenizer.digest  # with another one, the same items are another training
     if kind == "user":
         settings["max_history"] = recipe.max_history
     return AdapterManifest(
@@ -169,7 +171,8 @@ def stage_one(
     def publish(done: Finished) -> None:
         _check_finite(done)
         layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
-        digests.append(store.publish(manifest, to_record(layout, done.row), stats=_stats(done), parents=parents))
+        record = to_record(layout, done.row, base.origin)
+        digests.append(store.publish(manifest, record, stats=_stats(done), parents=parents))
 
     train(base, [Job("", rendered)], recipe.config, publish, on_progress)
     return digests[0]
@@ -213,14 +216,16 @@ def with_task_adapter(base: Base, store: Store, digest: str) -> Base:
     """The base with a stored task adapter merged in.
 
     Raises:
-        BaseMismatch: it was made for another base.
+        BaseMismatch: it was made for another base or tokenizer.
     """
     manifest = store.manifest(digest)
     base.accept(manifest, digest)
     if manifest.kind != "task":
-        raise ConfigError(f"adapter {digest[:12]} is a person's, not a task's; it cannot be merged under others")
-    record, row = from_record(store.blob_path(digest))
-    return base.with_task(digest, layout_of(record, base.model.sites()), row)
+        whose = "a person's" if manifest.kind == "user" else "an evaluation's"
+        raise ConfigError(f"adapter {digest[:12]} is {whose}, not a task's; it cannot be merged under others")
+    record = read_record(store.blob_path(digest))
+    base.accept_origin(record.origin, digest)
+    return base.with_task(digest, layout_of(record.layout, base.model.sites()), record.row)
 
 
 def task_base(base: Base, store: Store, recipe: Recipe) -> Base:
@@ -260,12 +265,15 @@ def stage_two(
     report = StageReport()
     manifests: dict[str, AdapterManifest] = {}
     layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
+    users = list(users)
+    ahead = _Ahead.of(store, recipe, users) if on_progress is not None else _Ahead({})
 
     def publish(done: Finished) -> None:
         manifest = manifests.pop(done.person)
         try:
             _check_finite(done)
-            digest = store.publish(manifest, to_record(layout, done.row), run_id=run_id, stats=_stats(done))
+            record = to_record(layout, done.row, base.origin)
+            digest = store.publish(manifest, record, run_id=run_id, stats=_stats(done))
         except (PersonNotFound, ConfigError) as error:  # deleted meanwhile, or diverged: the others go on
             report.problems[done.person] = str(error)
             return
@@ -273,8 +281,32 @@ def stage_two(
         report.tokens += done.tokens
         report.seconds += done.seconds
 
-    train(base, _jobs(base, store, recipe, users, report, manifests), recipe.config, publish, on_progress)
+    def progress(at: Progress) -> None:
+        assert on_progress is not None
+        on_progress(replace(at, done=len(report.adapters) + len(report.problems), steps_total=ahead.total))
+
+    jobs = _jobs(base, store, recipe, users, report, manifests, ahead)
+    train(base, jobs, recipe.config, publish, progress if on_progress is not None else None)
     return report
+
+
+class _Ahead:
+    """Optimiser steps of a run: by each person's number of items until it is their turn, exact from then on."""
+
+    def __init__(self, steps: dict[str, int]) -> None:
+        self._steps, self.total = steps, sum(steps.values())
+
+    @classmethod
+    def of(cls, store: Store, recipe: Recipe, users: Iterable[str]) -> _Ahead:
+        sizes = {person.id: person.n_items for person in store.people()}
+        most = recipe.max_history
+        items = {user: n if most is None else min(n, most) for user in users if (n := sizes.get(user))}
+        return cls({user: total_steps(n, recipe.config) for user, n in items.items()})
+
+    def set(self, user: str, steps: int) -> None:
+        """It is this person's turn, and they take this many; 0: their adapter is there, or cannot be."""
+        self.total += steps - self._steps.get(user, 0)
+        self._steps[user] = steps
 
 
 def _check_finite(done: Finished) -> None:
@@ -285,7 +317,13 @@ def _check_finite(done: Finished) -> None:
 
 
 def _jobs(
-    base: Base, store: Store, recipe: Recipe, users: Iterable[str], report: StageReport, manifests: dict[str, AdapterManifest]
+    base: Base,
+    store: Store,
+    recipe: Recipe,
+    users: Iterable[str],
+    report: StageReport,
+    manifests: dict[str, AdapterManifest],
+    ahead: _Ahead,
 ) -> Iterator[Job]:
     """People to train, one at a time: those already done and those who cannot be are noted instead."""
     for user in users:
@@ -299,7 +337,9 @@ def _jobs(
             rendered = None if found else _render_person(base, recipe, person, kept, report)
         except IdiolectError as error:
             report.problems[user] = str(error)
+            ahead.set(user, 0)
             continue
+        ahead.set(user, total_steps(len(rendered), recipe.config) if rendered else 0)
         if found is not None:
             store.set_head(found)
             report.kept[user] = found
@@ -344,7 +384,7 @@ def train_pooled(
     for user in users:
         person = store.person(user)
         rendered += _render_person(base, recipe, person, newest(person, recipe.max_history), report)
-    manifest = manifest_of(base, recipe, "task", ["pooled", [[list(r.ids), r.n_prompt] for r in rendered]])
+    manifest = manifest_of(base, recipe, "pooled", [[list(r.ids), r.n_prompt] for r in rendered])
     found = store.find(manifest)
     if found is not None:
         return found
@@ -353,7 +393,7 @@ def train_pooled(
 
     def publish(done: Finished) -> None:
         layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
-        record = to_record(layout, done.row)
+        record = to_record(layout, done.row, base.origin)
         digests.append(store.publish(manifest, record, head=False, stats=_stats(done), parents=parents))
 
     train(base, [Job("", rendered)], recipe.config, publish, on_progress)

@@ -22,21 +22,25 @@ from torch import Tensor
 from idiolect.config import TrainConfig
 from idiolect.data.batch import Row, pack
 from idiolect.errors import ConfigError, EmptyHistory
-from idiolect.model.adapter import Layout
 from idiolect.model.base import Base
 from idiolect.train.loss import answer_loss
 from idiolect.train.memory import free_bytes, is_out_of_memory, keep_freed_memory
 from idiolect.train.schedule import epoch_order, steps_per_epoch, total_steps
-from idiolect.train.slots import Slots, choose_slots
+from idiolect.train.slots import Slots, Subject, choose_slots
 from idiolect.types import Rendered, seed_of
 
 
 @dataclass(frozen=True)
 class Job:
-    """One person to train: who, and on what."""
+    """One person to train: who, and on what.
+
+    Attributes:
+        start: the adapter to go on from, (P,), or, where gates are trained, the frozen one under them; None: a new one.
+    """
 
     person: str
     examples: Sequence[Rendered]
+    start: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the run is."""
+    """How far the run is.
+
+    Attributes:
+        steps_done: optimiser steps made, over all people.
+        steps_total: those of the whole run, as far as is known by now; None: not known.
+    """
 
     done: int
     active: int
@@ -68,10 +77,18 @@ class Progress:
     seconds: float
     loss: float
     steps_done: int
+    steps_total: int | None = None
 
     @property
     def tokens_per_s(self) -> float:
         return self.tokens / max(self.seconds, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go, at the speed so far; None where nobody can tell."""
+        if self.steps_total is None or not 0 < self.steps_done <= self.steps_total:
+            return None
+        return self.seconds * (self.steps_total - self.steps_done) / self.steps_done
 
 
 @dataclass
@@ -110,11 +127,13 @@ def train(
     config: TrainConfig,
     on_done: Callable[[Finished], None],
     on_progress: Callable[[Progress], None] | None = None,
+    subject: Subject | None = None,
 ) -> None:
     """Train an adapter for every job; `on_done` gets each as soon as it is finished.
 
     Args:
         jobs: read lazily, one at a time.
+        subject: what is trained; None: whole adapters, of the rank and targets that the settings name.
         on_done: called in this thread; what it raises ends the run, and what was handed over before stays.
         on_progress: called after every cycle.
 
@@ -125,8 +144,11 @@ def train(
     """
     if base.device.type == "cpu":
         keep_freed_memory()
-    layout = base.layout(config.rank, config.alpha, config.targets)
-    _Run(base, layout, config, on_done, on_progress).all(iter(jobs))
+    subject = subject or Subject(base.layout(config.rank, config.alpha, config.targets))
+    run = _Run(base, subject, config, on_done, on_progress)
+    if isinstance(jobs, Sequence):
+        run.total = sum(total_steps(len(job.examples), config) for job in jobs)
+    run.all(iter(jobs))
 
 
 class _Run:
@@ -135,14 +157,15 @@ class _Run:
     def __init__(
         self,
         base: Base,
-        layout: Layout,
+        subject: Subject,
         config: TrainConfig,
         on_done: Callable[[Finished], None],
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.base, self.layout, self.config = base, layout, config
+        self.base, self.subject, self.config = base, subject, config
         self.on_done, self.on_progress = on_done, on_progress
         self.budget = config.token_budget
+        self.total: int | None = None
         self.slots = self._make_slots()
         self.seats: list[_Seat | None] = [None] * len(self.slots)
         self.done, self.tokens, self.steps, self.loss = 0, 0, 0, float("nan")
@@ -150,10 +173,10 @@ class _Run:
 
     def _make_slots(self) -> Slots:
         """As many slots as fit; half as many whenever the memory says no."""
-        count = choose_slots(self.layout, self.config, self.base.device, free_bytes(self.base.device))
+        count = choose_slots(self.subject, self.config, self.base.device, free_bytes(self.base.device))
         while True:
             try:
-                return Slots(self.layout, self.config, count, self.base.device, self.base.dtype)
+                return Slots(self.subject, self.config, count, self.base.device, self.base.dtype)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or count == 1:
                     raise
@@ -179,8 +202,8 @@ class _Run:
                     f"user {job.person!r} has nothing to train on; import a history first: idiolect history import"
                 )
             total = total_steps(len(job.examples), self.config)
-            row = self.layout.init_row(self.config.seed, job.person, self.slots.weights.dtype)
-            self.slots.admit(slot, row, total)
+            row = self.subject.first_row(self.config.seed, job.person, job.start, self.slots.weights.dtype)
+            self.slots.admit(slot, row, total, job.start if self.subject.gates else None)
             self.seats[slot] = _Seat(job, total)
 
     def _cycle(self) -> None:
@@ -275,7 +298,7 @@ class _Run:
         if self.on_progress is not None:
             active = sum(seat is not None for seat in self.seats)
             seconds = time.monotonic() - self.started
-            self.on_progress(Progress(self.done, active, self.tokens, seconds, self.loss, self.steps))
+            self.on_progress(Progress(self.done, active, self.tokens, seconds, self.loss, self.steps, self.total))
 
 
 def chunks(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
