@@ -34,7 +34,8 @@ class TrainConfig(Settings):
     """How one adapter is trained. The same settings serve stage 1 (task adapter) and stage 2 (user adapter).
 
     Units: `learning_rate` per step, `warm_up` as a share of the steps (a single step has none), `max_tokens` per example,
-    `steps` (where given, in place of `epochs`) per person, `token_budget` per forward pass over all people together (it bounds memory, and changes no result).
+    `steps` (where given, in place of `epochs`) per person, `token_budget` per forward pass over all people together (it
+    bounds memory, and changes no result).
     """
 
     rank: int = Field(default=8, ge=1, le=512)

@@ -30,11 +30,16 @@ from idiolect.store.store import Store
 from idiolect.types import Completion, Item, Person, Query, Retriever
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from idiolect.engine.local import Engine
     from idiolect.engine.sampling import Sampling
     from idiolect.evals.harness import OnStage
+    from idiolect.evals.pooling import PiecePlan
     from idiolect.evals.results import Evaluation
+    from idiolect.model.adapter import Layout
     from idiolect.model.base import Base
+    from idiolect.pieces.desk import Pieces
     from idiolect.train.stages import OnProgress, Recipe, StageReport
 
 Stage = Literal["task", "user"]
@@ -139,9 +144,8 @@ class Idiolect:
         digests = [row.digest for row in self.store.adapters(user_id=user)]
         deletion = self.store.delete_person(user)
         self.store.sweep(0)  # a killed run may have left a file of theirs that no row names; nobody publishes meanwhile
-        for engine in self._engines.values():
-            for digest in digests:
-                engine.bank.drop(digest)
+        self._forget([*digests, *(one.digest for one in deletion.affected)])
+        self._refresh_pools()
         return deletion
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -266,7 +270,7 @@ class Idiolect:
         """
         _need_torch()
         from idiolect.model.algebra import concat
-        from idiolect.model.files import from_record, layout_of, write_peft
+        from idiolect.model.files import write_peft
 
         digest = self.store.resolve(digest)
         manifest = self.store.manifest(digest)
@@ -276,12 +280,26 @@ class Idiolect:
         for part in parts:
             if self.store.manifest(part).base != self.base.fingerprint:
                 self.base.accept(manifest, digest)
-            record, row = from_record(self.store.blob_path(part))
-            loaded.append((layout_of(record, sites), row, 1.0))
+            loaded.append((*self._plain(part), 1.0))
         layout, row = concat(sites, loaded) if len(loaded) > 1 else loaded[0][:2]
         extra = {**manifest.to_dict(), "digest": digest, "includes_task_adapter": len(loaded) > 1}
         write_peft(Path(folder), layout, row, str(self._base_name), extra)
+        cited = (int(parent.id) for parent in self.store.parents(digest) if parent.kind == "piece")
+        self.store.note_export(digest, str(Path(folder).absolute()), "adapter", cited)
         return Path(folder)
+
+    def _plain(self, digest: str) -> tuple[Layout, Tensor]:
+        """A stored adapter as numbers, (layout, row (P,)); one that was assembled is put together from its pieces."""
+        from idiolect.model.files import from_record, layout_of
+        from idiolect.model.pieces import read_assembled
+
+        sites, path = self.base.model.sites(), self.store.blob_path(digest)
+        if self.store.manifest(digest).kind == "assembled":
+            self._refresh_pools()
+            assembled, _ = read_assembled(path, sites)
+            return self.pieces.pool(assembled.key).adapter(assembled.entries, assembled.combine)
+        record, row = from_record(path)
+        return layout_of(record, sites), row
 
     def import_adapter(self, user: str, folder: str | Path, *, task: str, bare: bool = False) -> str:
         """Take a PEFT folder in as a new version of a person's adapter, and put it into use; its digest.
@@ -327,6 +345,7 @@ class Idiolect:
         k: int = 1,
         free: bool = False,
         sampling: Sampling | None = None,
+        pieces: PiecePlan | None = None,
         command: str = "",
         on_stage: OnStage | None = None,
     ) -> Evaluation:
@@ -334,11 +353,15 @@ class Idiolect:
 
         This store is where people and adapters are kept; use one of its own for an evaluation, so that the same command
         can go on where it was cut off.
+
+        Args:
+            pieces: who shares, and how adapters are assembled, for the arms of pieces.
         """
         _need_torch()
         from idiolect.engine.sampling import GREEDY
         from idiolect.evals.arms import DEFAULT_ARMS
         from idiolect.evals.harness import Plan, choose_targets, evaluate, silent
+        from idiolect.evals.pooling import PiecePlan
         from idiolect.evals.report import write
 
         options = options or TrainingOptions()
@@ -357,6 +380,7 @@ class Idiolect:
             free=free,
             sampling=sampling or GREEDY,
             base_items=tuple(_further_items(data)),
+            pieces=pieces or PiecePlan(),
         )
         about = {"command": command, "versions": versions(), "hardware": hardware()}
         with self._alone():
@@ -364,7 +388,34 @@ class Idiolect:
         write(evaluation, Path(out))
         return evaluation
 
-    # -- pieces ----------------------------------------------------------------------------------------------------
+    # -- pieces of adapters ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Where people share pieces of their adapters, and newcomers get theirs assembled from them."""
+        _need_torch()
+        from idiolect.pieces.desk import Pieces
+
+        return Pieces(self.store, self._based, self._forget)
+
+    def _based(self, task_adapter: str | None) -> Base:
+        """The base with a task adapter merged in, or the bare one."""
+        return self.base if task_adapter is None else self._engine_on(task_adapter).base
+
+    def _forget(self, digests: Iterable[str]) -> None:
+        """Drop adapters that are no more from memory."""
+        for digest in digests:
+            for engine in self._engines.values():
+                engine.bank.drop(digest)
+
+    def _refresh_pools(self) -> None:
+        """Drop pools that have changed, and what was assembled from them, from memory."""
+        if "pieces" in self.__dict__:
+            for pool in self.pieces.refresh():
+                for engine in self._engines.values():
+                    engine.bank.drop_pool(pool)
+
+    # -- parts of the above ----------------------------------------------------------------------------------------
 
     def _recipe(self, task: str, options: TrainingOptions | None, stage: Stage) -> Recipe:
         _need_torch()
@@ -449,10 +500,7 @@ class Idiolect:
 
     def _engine(self, task: Task, digest: str | None, variant: str) -> tuple[Engine, dict[str, Any]]:
         """An engine on the base that an adapter was made on; without one, on the newest task adapter there is."""
-        from idiolect.engine.local import Engine
         from idiolect.errors import TaskAdapterNotFound
-        from idiolect.model.bank import Bank
-        from idiolect.train.stages import with_task_adapter
 
         if digest is not None:
             manifest = self.store.manifest(digest)
@@ -463,13 +511,25 @@ class Idiolect:
             except TaskAdapterNotFound:
                 under = None
             settings = dict(self.store.manifest(under).settings) if under else {}
-        if under not in self._engines:
-            base = with_task_adapter(self.base, self.store, under) if under else self.base
-            self._engines[under] = Engine(base, Bank.on(base, self.store.blob_path))
-        engine = self._engines[under]
+        engine = self._engine_on(under)
         if digest is not None:
-            engine.base.accept(self.store.manifest(digest), digest)
+            manifest = self.store.manifest(digest)
+            engine.base.accept(manifest, digest)
+            if manifest.kind == "assembled":
+                self._refresh_pools()
         return engine, settings
+
+    def _engine_on(self, task_adapter: str | None) -> Engine:
+        """The engine on a task adapter, or on the bare base, with a bank of its own."""
+        from idiolect.engine.local import Engine
+        from idiolect.model.bank import Bank
+        from idiolect.train.stages import with_task_adapter
+
+        if task_adapter not in self._engines:
+            base = with_task_adapter(self.base, self.store, task_adapter) if task_adapter else self.base
+            bank = Bank.on(base, self.store.blob_path, pools=lambda key: self.pieces.pool(key))
+            self._engines[task_adapter] = Engine(base, bank)
+        return self._engines[task_adapter]
 
     def _example(self, task: Task, user: str | None, text: str, digest: str | None) -> Any:
         """The prompt of a text: the same that the adapter was trained on, retrieved items and all."""

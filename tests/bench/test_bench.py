@@ -113,6 +113,23 @@ def test_load_and_memory_runs_report(tmp_path):
     assert json.loads((tmp_path / "memory-tiny.json").read_text())["peak_bytes"] > 0
 
 
+@pytest.mark.slow
+def test_pieces_runs_report_and_agree(tmp_path, capsys):
+    given = ["--shape", "tiny", "--people", "3", "--rounds", "1", "--out", str(tmp_path)]
+    assert main(["pool", *given]) == 0
+    assert main(["assemble", "--workload", "template", *given]) == 0
+    pool = json.loads((tmp_path / "pool-tiny.json").read_text())
+    assert pool["agreement"] == {"same_answers_as_lora": 1.0, "agrees": True}
+    assert pool["bytes_per_person"]["pool"] < pool["bytes_per_person"]["lora"]
+    assemble = json.loads((tmp_path / "assemble-template-tiny.json").read_text())
+    assert assemble["methods"]["assemble"]["vs"]["train"]["median"] > 0
+    assert assemble["tokens_per_person"] > 32 * 75
+    text = write_table(tmp_path, tmp_path / "RESULTS.md")
+    assert "| pool-tiny | 3 | 1 |" in text
+    assert "| assemble-template-tiny | 3 | 1 |" in text
+    capsys.readouterr()
+
+
 def test_table_tells_what_was_met_and_what_was_missed(tmp_path):
     floor_of = {"flop_per_person": 1e9, "floor_people_per_minute": 9.0, "times_above_floor": 2.0}
     ratio = {"median": 2.1, "min": 1.9, "max": 2.3, "median_cpu": 2.0}

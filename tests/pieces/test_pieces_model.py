@@ -295,6 +295,25 @@ def test_choice_depends_on_nothing_but_the_history(either, random_row):
             np.testing.assert_allclose([w for _, w in record.entries[module]], [w for _, w in cited], atol=1e-6)
 
 
+@given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=4))
+def test_a_shared_prefix_is_computed_once_and_nothing_changes(exact, random_row, seed, people):
+    """people: (tokens that all prompts begin with, rows) of each."""
+    draw = np.random.default_rng(seed)
+    rows, layout = [], exact.layout(RANK, ALPHA, QVO)
+    for owner, (shared, n) in enumerate(people):
+        common = tuple(draw.integers(5, 320, shared).tolist())
+        for r in examples(n, seed + owner, low=1, high=9):
+            rows.append(Row(owner, 0, 1.0, Rendered(r.id, common + r.ids, r.n_prompt + shared)))
+    batch, model = pack(rows), exact.model
+    adapters = plain(exact, layout, [random_row(layout, i) for i in range(len(people))])
+    with torch.inference_mode():
+        once = model.plan(batch, prefix_once=True)
+        whole = model.hidden(model.plan(batch), adapters)
+        torch.testing.assert_close(model.hidden(once, adapters), whole)
+    saved = sum(int(batch.prefix[batch.owner == u].sum() - batch.prefix[batch.owner == u][0]) for u in range(len(people)))
+    assert len(once.ids) == batch.n_tokens - saved
+
+
 def test_a_changed_piece_changes_later_modules_only(exact, random_row):
     found = sharers(exact, random_row, 4)
     pool, mine = pool_of(exact, found), [Newcomer("n", examples(5, 3))]

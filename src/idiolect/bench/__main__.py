@@ -11,7 +11,7 @@ from typing import Any
 from idiolect import machine
 from idiolect.errors import IdiolectError
 
-NAMES = ("train", "serve", "load", "memory", "table")
+NAMES = ("train", "serve", "load", "memory", "assemble", "pool", "table")
 SHAPES = ("small", "135m", "tiny")
 WORKLOADS = ("w0", "short", "template")
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = options.out or Path("bench/results")
         print(write_table(folder, folder.parent / "RESULTS.md"), end="")
         return 0
-    names = options.workload or list(WORKLOADS) if options.name == "train" else [None]
+    names = workloads_of(options.name, options.workload)
     try:
         results = [run(options.name, workload, **_given(options)) for workload in names]
     except IdiolectError as error:
@@ -45,11 +45,19 @@ def run(name: str, workload: str | None = None, **options: Any) -> dict[str, Any
         options.pop("peer_people", None)
         return bench_train(workload or "w0", **options)
     bench = _others()[name]
-    if name != "serve":
+    if name == "assemble":
+        options["workload"] = workload or "template"
+    if name not in ("serve", "assemble", "pool"):
         options.pop("rounds", None)
     if name != "load":
         options.pop("peer_people", None)
     return bench(**options)
+
+
+def workloads_of(name: str, wanted: Sequence[str] | None) -> list[str | None]:
+    """The workloads a benchmark runs on: what was asked for, or all that tell something; [None] where it has its own."""
+    known = {"train": WORKLOADS, "assemble": ("template", "w0")}.get(name)
+    return list(dict.fromkeys(wanted or known)) if known else [None]
 
 
 def lines(result: dict[str, Any]) -> list[str]:
@@ -76,9 +84,10 @@ def lines(result: dict[str, Any]) -> list[str]:
 def _others() -> dict[str, Callable[..., dict[str, Any]]]:
     from idiolect.bench.load import bench_load
     from idiolect.bench.memory import bench_memory
+    from idiolect.bench.pieces import bench_assemble, bench_pool
     from idiolect.bench.serve import bench_serve
 
-    return {"serve": bench_serve, "load": bench_load, "memory": bench_memory}
+    return {"serve": bench_serve, "load": bench_load, "memory": bench_memory, "assemble": bench_assemble, "pool": bench_pool}
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idiolect.bench", description="Speed and memory against the peers.")
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="train only; may be repeated (default: all)")
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="train, assemble; may be repeated (default: all)")
     parser.add_argument("--shape", choices=SHAPES, help="sizes of the random base (default: small, 256 × 6 layers)")
     parser.add_argument("--people", type=int)
     parser.add_argument("--peers", dest="peer_people", type=int, help="load only: adapters that PEFT loads (default: 128)")

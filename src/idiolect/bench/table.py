@@ -15,9 +15,14 @@ TARGETS: Mapping[tuple[str, str], float] = {
     ("serve-small", "peft_mixed"): 2.5,
     ("serve-135m", "peft_switch"): 8.0,
     ("serve-135m", "peft_mixed"): 2.5,
+    ("assemble-template-small", "train"): 6.0,
+    ("assemble-w0-small", "train"): 6.0,
+    ("pool-small", "lora"): 0.8,
 }
 """(file, baseline): how many times faster by the clock the median round should be."""
 LOAD_TARGET_S = 0.010
+_RATES: Mapping[str, str] = {"train-": "fused", "serve-": "mixed", "assemble-": "assemble", "pool-": "pool"}
+"""Reports of rates by the start of their name, and which of their methods is ours."""
 QUIET = 0.15
 """Cores that others may use while a sample still counts as clean."""
 
@@ -25,7 +30,7 @@ QUIET = 0.15
 def write_table(folder: Path, out: Path) -> str:
     """Read every report in `folder` and write the table to `out`; returns its text."""
     reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    ours = {name: report for name, report in reports.items() if name.startswith(("train-", "serve-", "load-", "memory-"))}
+    ours = {name: report for name, report in reports.items() if name.startswith((*_RATES, "load-", "memory-"))}
     text = "\n".join([*_head(ours), *_rates(ours), *_loads(ours), *_memory(ours)]) + "\n"
     out.write_text(text, encoding="utf-8")
     return text
@@ -51,14 +56,12 @@ def _machine(report: Mapping[str, Any]) -> str:
 
 def _rates(reports: Mapping[str, Any]) -> list[str]:
     """One line for each of our methods and each baseline."""
-    rows = [
-        line for name, report in reports.items() if name.startswith(("train-", "serve-")) for line in _against(name, report)
-    ]
+    rows = [line for name, report in reports.items() if name.startswith(tuple(_RATES)) for line in _against(name, report)]
     if not rows:
         return []
     head = "| run | people | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"  # noqa: E501
     return [
-        "## Training and serving",
+        "## Training, serving, assembling",
         "",
         head,
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -72,7 +75,7 @@ def _rates(reports: Mapping[str, Any]) -> list[str]:
 
 
 def _against(name: str, report: Mapping[str, Any]) -> Iterable[str]:
-    method = report["methods"]["fused" if name.startswith("train-") else "mixed"]
+    method = report["methods"][_RATES[name.split("-")[0] + "-"]]
     rate, unit = (
         (method["people_per_minute"], "people/min") if "people_per_minute" in method else (method["tokens_per_s"], "tokens/s")
     )

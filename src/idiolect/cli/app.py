@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from idiolect import __version__
-from idiolect.cli import adapters, bench, demo, doctor, evals, generate, history, train
+from idiolect.cli import adapters, bench, demo, doctor, evals, generate, history, pieces, train
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, Given, JsonOption, StoreOption
 from idiolect.cli.output import error_line
 from idiolect.errors import IdiolectError, InputError
@@ -86,6 +86,7 @@ app.add_typer(history.app, name="history")
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(pieces.app, name="pieces")
 app.add_typer(evals.app, name="evals")
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)

@@ -14,10 +14,10 @@ from idiolect.errors import InputError
 
 def bench(
     ctx: typer.Context,
-    name: Annotated[Literal["train", "serve", "load", "memory"], typer.Argument(help="What to measure.")],
+    name: Annotated[Literal["train", "serve", "load", "memory", "assemble", "pool"], typer.Argument(help="What to measure.")],
     workload: Annotated[
         list[str] | None,
-        typer.Option("--workload", metavar="NAME", help="train: w0, short or template; may be repeated (all)."),
+        typer.Option("--workload", metavar="NAME", help="train, assemble: w0, short or template; may be repeated (all)."),
     ] = None,
     shape: Annotated[
         Literal["small", "135m", "tiny"] | None, typer.Option("--shape", help="Sizes of the random base (small).")
@@ -32,20 +32,20 @@ def bench(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure training, serving, loading or memory; exit 1 where methods disagree in their results."""
-    if workload and name != "train":
-        raise InputError("--workload belongs to 'bench train'")
-    from idiolect.bench.__main__ import WORKLOADS, lines, run
+    """Measure training, serving, loading, memory or pieces; exit 1 where methods disagree in their results."""
+    if workload and name not in ("train", "assemble"):
+        raise InputError("--workload belongs to 'bench train' and 'bench assemble'")
+    from idiolect.bench.__main__ import WORKLOADS, lines, run, workloads_of
 
     if unknown := [one for one in workload or () if one not in WORKLOADS]:
         raise InputError(f"workload not known: {', '.join(unknown)}; choose from: {', '.join(WORKLOADS)}")
     options: dict[str, Any] = dict(
         settings(shape=shape, people=people, peer_people=peers, rounds=rounds, seed=seed, threads=threads, out=out_)
     )
-    names = list(dict.fromkeys(workload or WORKLOADS)) if name == "train" else [None]
+    names = workloads_of(name, workload)
     results = [run(name, one, **options, say=note) for one in names]
     if wants_json(ctx, json):
-        emit(results if name == "train" else results[0])
+        emit(results if names != [None] else results[0])
     else:
         say("\n".join(line for result in results for line in lines(result)))
     if not all(result.get("agreement", {}).get("agrees", True) for result in results):

@@ -31,6 +31,19 @@ from idiolect.cli.options import (
 from idiolect.cli.options import given as given_before
 from idiolect.cli.output import duration, emit, note, out, private_folder
 from idiolect.cli.progress import busy, stages
+from idiolect.cli.sharing import (
+    GateRateOption,
+    GateStepsOption,
+    MinItemsOption,
+    PiecesOption,
+    RatioOption,
+    SeedsOption,
+    SharerHistoryOption,
+    SharersOption,
+    StrategyOption,
+    TemperatureOption,
+    piece_plan,
+)
 from idiolect.errors import DependencyMissing
 
 app = typer.Typer(no_args_is_help=True, help="Evaluate what adapters bring.")
@@ -48,7 +61,7 @@ def run(
     task: TaskOption,
     out_: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")],
     targets: Annotated[int, typer.Option("--targets", min=1, help="Most active people who get an adapter.")] = 30,
-    arms: Annotated[str | None, typer.Option("--arms", metavar="NAMES", help="oppu,rag … (all; controls come along).")] = None,
+    arms: Annotated[str | None, typer.Option("--arms", metavar="NAMES", help="oppu,perpcs … (all without pieces; controls come along).")] = None,
     max_history: MaxHistoryOption = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items retrieved by the arms that retrieve.")] = 1,
     free: Annotated[bool, typer.Option("--free", help="Decode labels token by token; invalid answers count.")] = False,
@@ -65,6 +78,16 @@ def run(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Both stages: prompt and answer together.")] = None,
     modules: ModulesOption = None,
     slots: Annotated[int | None, typer.Option("--slots", help="People trained side by side (what fits).")] = None,
+    sharers: SharersOption = 50,
+    strategy: StrategyOption = None,
+    min_items: MinItemsOption = 50,
+    share_ratio: RatioOption = 1.0,
+    sharer_history: SharerHistoryOption = None,
+    pieces: PiecesOption = 3,
+    temperature: TemperatureOption = 1.0,
+    gate_steps: GateStepsOption = None,
+    gate_lr: GateRateOption = None,
+    seeds: SeedsOption = "0,1,2",
     store: Annotated[str | None, typer.Option("--store", metavar="PATH|URL", help="Where adapters go (DIR/store).")] = None,
     base: BaseOption = None,
     device: DeviceOption = None,
@@ -87,6 +110,10 @@ def run(
     named(preset, "task").but(**dict(stage_1))
     chosen = parse_arms(arms) if arms is not None else None
     _need_report(get_task(task).kind)
+    plan = piece_plan(
+        sharers=sharers, strategy=strategy, min_items=min_items, ratio=share_ratio, history=sharer_history, pieces=pieces,
+        temperature=temperature, gate_steps=gate_steps, gate_rate=gate_lr, seeds=seeds, seed=seed,
+    )  # fmt: skip
     private_folder(out_)  # before a store in it is made, and with it the folder, for everybody to read
     place = store or given_before(ctx).store or str(out_ / "store")
     with open_house(ctx, place, base, device, dtype) as house:
@@ -96,7 +123,7 @@ def run(
         with stages() as progress:
             evaluation = house.evaluate(
                 data, task, out_, targets=targets, arms=chosen, options=options, task_overrides=stage_1,
-                task_examples=task_examples, k=k, free=free, command=typed(ctx), on_stage=progress,
+                task_examples=task_examples, k=k, free=free, pieces=plan, command=typed(ctx), on_stage=progress,
             )  # fmt: skip
     show(out_, evaluation.seconds, wants_json(ctx, json))
 

@@ -14,7 +14,7 @@ Every person depends on (seed, kind, their id) only: not on how many others ther
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -147,9 +147,20 @@ def population(
     return targets, base
 
 
-def _person(seed: int, kind: Kind, id: str, n_items: int, n_queries: int) -> Person:
-    rng = random.Random(seed_of("synthetic", seed, kind, id))
+def camp(seed: int, name: str, ids: Sequence[str], n_items: int, n_queries: int, kind: Kind = "labels") -> list[Person]:
+    """People who write about the same topics and file them alike, each with articles of their own: what one learned helps all.
+
+    Habits depend on (seed, kind, name) only.
+    """
+    rng = random.Random(seed_of("synthetic", seed, kind, "camp", name))
     write = _labeller(rng) if kind == "labels" else _stylist(rng)
+    return [_person(seed, kind, id, n_items, n_queries, write) for id in ids]
+
+
+def _person(seed: int, kind: Kind, id: str, n_items: int, n_queries: int, write: Write | None = None) -> Person:
+    rng = random.Random(seed_of("synthetic", seed, kind, id))
+    if write is None:
+        write = _labeller(rng) if kind == "labels" else _stylist(rng)
     pairs = _distinct(rng, write, n_items + n_queries)
     task = get_task(TASK_OF[kind])
     history = [_item(f"{id}-{n:04d}", n, *pair, task.target_field) for n, pair in enumerate(pairs[:n_items])]

@@ -10,7 +10,16 @@ arm with the same task adapter and none are an exact pair: they differ in nothin
     random                        task adapter random: k random earlier items
     majority                      no model
 
-Source: Tan et al. 2024 (OPPU), arXiv:2402.04401, and two controls of our own (stranger, pooled).
+Arms of pieces give the targets nothing trained: other people, the sharers, share the pieces of theirs.
+
+    nonpers ──┬── perpcs          pieces chosen by their gates; perpcs+rag: the same on rag
+              ├── peft-retrieval  the nearest sharer's whole adapter
+              ├── uniform         all sharers' adapters, merged
+              ├── random-pieces   as many pieces, drawn by lot
+              ├── random-gates    pieces chosen by gates that know nothing
+              └── perpcs+search, perpcs+residual, perpcs+subspace     perpcs with an option
+
+Sources: Tan et al. 2024 (OPPU), arXiv:2402.04401; Tan et al. 2024 (Per-Pcs), arXiv:2406.10471; controls of our own.
 """
 
 from __future__ import annotations
@@ -18,13 +27,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from idiolect.errors import ConfigError
 from idiolect.types import seed_of
 
 TaskVariant = Literal["k0", "rag", "random"]
-UserVariant = Literal["none", "own", "stranger", "pooled"]
+PieceVariant = Literal["pieces", "nearest", "uniform", "random-pieces", "random-gates", "search", "residual", "subspace"]
+UserVariant = Literal["none", "own", "stranger", "pooled"] | PieceVariant
+
+OF_PIECES: frozenset[str] = frozenset(get_args(PieceVariant))
+"""User adapters that are made from sharers' pieces (or are a sharer's)."""
+
+BY_LOT: frozenset[str] = frozenset({"random-pieces", "random-gates"})
+"""Arms whose answers hang on a lot: they are run with several seeds, and averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,9 @@ class Arm:
     versus: tuple[str, ...] = ()
 
 
-NONPERS, OPPU = "nonpers", "oppu"
+NONPERS, OPPU, PERPCS, RANDOM_GATES = "nonpers", "oppu", "perpcs", "random-gates"
+
+_CONTROLS = (RANDOM_GATES, "random-pieces", "uniform", "peft-retrieval")
 
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
@@ -60,11 +78,21 @@ ARMS: Mapping[str, Arm] = {
         Arm("oppu+rag", "OPPU + RAG", "rag", "own", "rag", ("rag", NONPERS)),
         Arm("stranger", "a stranger's adapter", "k0", "stranger", NONPERS, (NONPERS,)),
         Arm("pooled", "all pooled in one", "k0", "pooled", NONPERS, (NONPERS,)),
+        Arm(PERPCS, "Per-Pcs", "k0", "pieces", NONPERS, (NONPERS, OPPU, *_CONTROLS, "majority")),
+        Arm("perpcs+rag", "Per-Pcs + RAG", "rag", "pieces", "rag", ("rag", NONPERS, "oppu+rag")),
+        Arm("peft-retrieval", "the nearest sharer's adapter", "k0", "nearest", NONPERS, (NONPERS,)),
+        Arm("uniform", "all sharers merged", "k0", "uniform", NONPERS, (NONPERS,)),
+        Arm("random-pieces", "random pieces", "k0", "random-pieces", NONPERS, (NONPERS,)),
+        Arm(RANDOM_GATES, "random gates", "k0", "random-gates", NONPERS, (NONPERS,)),
+        Arm("perpcs+search", "Per-Pcs + search", "k0", "search", NONPERS, (NONPERS, PERPCS)),
+        Arm("perpcs+residual", "Per-Pcs + residual", "k0", "residual", NONPERS, (NONPERS, PERPCS, OPPU)),
+        Arm("perpcs+subspace", "Per-Pcs in a subspace", "k0", "subspace", NONPERS, (NONPERS, PERPCS)),
     )
 }
 """Every arm, in the order of tables."""
 
-DEFAULT_ARMS: tuple[str, ...] = tuple(ARMS)
+DEFAULT_ARMS: tuple[str, ...] = tuple(name for name, arm in ARMS.items() if arm.user_adapter not in OF_PIECES)
+"""Those that need no sharers."""
 
 
 def title(name: str) -> str:
@@ -102,12 +130,17 @@ def task_adapters(names: Iterable[str]) -> tuple[TaskVariant, ...]:
 
 
 def user_adapters(names: Iterable[str]) -> tuple[tuple[TaskVariant, Literal["own", "pooled"]], ...]:
-    """The stage-2 adapters that these arms need, as (task adapter, whose): a stranger's adapter is that person's own."""
+    """The targets' adapters that these arms need, as (task adapter, whose): a stranger's adapter is that person's own."""
     needed: dict[tuple[TaskVariant, Literal["own", "pooled"]], None] = {}
     for arm in (ARMS[name] for name in names):
-        if arm.task_adapter and arm.user_adapter != "none":
+        if arm.task_adapter and arm.user_adapter != "none" and arm.user_adapter not in OF_PIECES:
             needed[arm.task_adapter, "pooled" if arm.user_adapter == "pooled" else "own"] = None
     return tuple(needed)
+
+
+def piece_variants(names: Iterable[str]) -> tuple[TaskVariant, ...]:
+    """The stage-1 adapters on which these arms need sharers' pieces."""
+    return task_adapters(name for name in names if ARMS[name].user_adapter in OF_PIECES)
 
 
 def derangement(ids: Sequence[str], seed: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """An evaluation from people in a store to predictions of every arm.
 
-    stage 1 (once per retrieval) → stage 2 for every target (once per retrieval) → every arm answers every query
+    sharers, where an arm wants pieces → stage 1 (once per retrieval) → stage 2 for every target, and for sharers with their
+    gates (once per retrieval) → every arm answers every query
 
 Adapters stay in the store as soon as they are done, so that a run that was cut off goes on where it was.
 """
@@ -20,12 +21,24 @@ from idiolect.engine.answers import Question, answer
 from idiolect.engine.local import Engine
 from idiolect.engine.sampling import GREEDY, Sampling
 from idiolect.errors import ConfigError, EmptyHistory
-from idiolect.evals.arms import ARMS, DEFAULT_ARMS, TaskVariant, derangement, task_adapters, user_adapters
+from idiolect.evals.arms import (
+    ARMS,
+    DEFAULT_ARMS,
+    OF_PIECES,
+    TaskVariant,
+    derangement,
+    piece_variants,
+    task_adapters,
+    user_adapters,
+)
+from idiolect.evals.assembling import Kitchen, Made
 from idiolect.evals.floors import floor_scores, majority
 from idiolect.evals.metrics import check_golds
+from idiolect.evals.pooling import PiecePlan, Shared, Workshop, pool_settings
 from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery
 from idiolect.model.bank import Bank
 from idiolect.model.base import Base
+from idiolect.pieces.select import Sharers
 from idiolect.store.store import Store
 from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
@@ -54,6 +67,7 @@ class Plan:
         max_history: newest items of each target that are trained on.
         task_examples: examples that stage 1 is sampled to; None: all.
         free: decode label tasks token by token instead of scoring the label set.
+        pieces: sharers and assembly, for the arms that are made of pieces.
     """
 
     task: Task
@@ -67,6 +81,7 @@ class Plan:
     free: bool = False
     sampling: Sampling = GREEDY
     base_items: tuple[tuple[str, Item], ...] = ()
+    pieces: PiecePlan = PiecePlan()
 
     def recipe(self, variant: TaskVariant, config: TrainConfig) -> Recipe:
         """The recipe of one retrieval variant."""
@@ -83,6 +98,11 @@ class _Run:
     store: Store
     plan: Plan
     on_stage: OnStage
+    workshop: Workshop
+    sharers: Sharers | None = None
+    shared: dict[TaskVariant, Shared] = field(default_factory=dict)
+    kitchens: dict[TaskVariant, Kitchen] = field(default_factory=dict)
+    about_pieces: dict[str, Any] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)
     bases: dict[TaskVariant, Base] = field(default_factory=dict)
     own: dict[TaskVariant, dict[str, str]] = field(default_factory=dict)
@@ -91,7 +111,13 @@ class _Run:
 
 
 def evaluate(
-    base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent, about: Mapping[str, Any] | None = None
+    base: Base,
+    store: Store,
+    plan: Plan,
+    *,
+    on_stage: OnStage = silent,
+    about: Mapping[str, Any] | None = None,
+    workshop: Workshop | None = None,
 ) -> Evaluation:
     """Train what the arms need and let each answer every target's queries.
 
@@ -99,13 +125,14 @@ def evaluate(
         base: the bare base.
         store: holds targets and base people; what is trained goes into it.
         about: `command`, `versions` and `hardware` for the report.
+        workshop: of an earlier evaluation on this store, for what it has made already.
 
     Raises:
-        EmptyHistory: a target without items, or no target has a query.
+        EmptyHistory: a target without items, no target has a query, or nobody has items enough to share.
         ConfigError: a stranger's adapter with fewer than two people.
     """
     began = time.monotonic()
-    run = _Run(base, store, plan, on_stage)
+    run = _Run(base, store, plan, on_stage, workshop or Workshop(base, store))
     run.people = [store.person(user) for user in plan.targets]
     queries = tuple(OwnedQuery(p.id, q.id, q.gold) for p in run.people for q in p.queries if q.gold is not None)
     if not queries:
@@ -114,8 +141,12 @@ def evaluate(
     check_golds(plan.task.kind, [query.gold for query in queries], plan.task.labels)
     if "stranger" in plan.arms and len(plan.targets) < 2:
         raise ConfigError("the arm 'stranger' needs at least two people; add --targets or leave the arm out")
+    if piece_variants(plan.arms):
+        _choose_sharers(run)
     for variant in task_adapters(plan.arms):
         _stage_one(run, variant)
+    for variant in piece_variants(plan.arms):
+        _share(run, variant)
     for variant, whose in user_adapters(plan.arms):
         _stage_two(run, variant, whose)
     outcomes = {name: outcome for name in plan.arms if (outcome := _outcome(run, name)) is not None}
@@ -125,22 +156,47 @@ def evaluate(
 # ---------------------------------------------------------------------------------------------------------- training
 
 
+def _choose_sharers(run: _Run) -> None:
+    plan, selection = run.plan, run.plan.pieces.selection
+    with _stage(run, "sharers", len(run.store.people()) - len(plan.targets)) as step:
+        run.sharers = run.workshop.choose(plan.task, plan.targets, selection, lambda done: step(done, "", None))
+
+
+def _apart(run: _Run) -> set[str]:
+    """Whom stage 1 must not see."""
+    return {*run.plan.targets, *(run.sharers.ids if run.sharers else ()), *run.plan.pieces.apart}
+
+
 def _stage_one(run: _Run, variant: TaskVariant) -> None:
     plan = run.plan
     recipe = plan.recipe(variant, plan.stage_1)
-    targets = set(plan.targets)
-    others = run.store.iter_people([s.id for s in run.store.people() if s.id not in targets])
+    apart = _apart(run)
+    others = run.store.iter_people([s.id for s in run.store.people() if s.id not in apart])
     with _stage(run, f"stage 1 · {variant}", 1) as step:
         digest = stage_one(
             run.base,
             run.store,
             recipe,
             others,
-            [pair for pair in plan.base_items if not by_any(pair[0], targets)],
+            [pair for pair in plan.base_items if not by_any(pair[0], apart)],
             max_examples=plan.task_examples,
             on_progress=_shown(step),
         )
     run.bases[variant] = with_task_adapter(run.base, run.store, digest)
+
+
+def _share(run: _Run, variant: TaskVariant) -> None:
+    """Sharers' adapters and gates, and the pool of their pieces."""
+    plan, base = run.plan, run.bases[variant]
+    assert run.sharers is not None
+    recipe, ids = plan.recipe(variant, plan.stage_2), run.sharers.ids
+    with _stage(run, f"sharers · {variant}", len(ids)) as step:
+        # Gates go through the same people once more; the bar shows whichever of the two is at work.
+        shown = _shown(step)
+        shared = run.workshop.pool(base, recipe, plan.pieces, ids, on_progress=shown, on_gates=shown)
+    run.shared[variant] = shared
+    run.kitchens[variant] = Kitchen(run.workshop, base, recipe, plan.pieces, shared, run.people, plan.stage_2)
+    run.about_pieces[variant] = pool_settings(shared, run.sharers, plan.pieces)
 
 
 def _stage_two(run: _Run, variant: TaskVariant, whose: str) -> None:
@@ -165,7 +221,7 @@ def _stage_two(run: _Run, variant: TaskVariant, whose: str) -> None:
 def _stage(run: _Run, title: str, total: int) -> Iterator[Step]:
     began = time.monotonic()
     yield run.on_stage(title, total)
-    run.stage_seconds[title] = round(time.monotonic() - began, 2)
+    run.stage_seconds[title] = round(run.stage_seconds.get(title, 0.0) + time.monotonic() - began, 2)
 
 
 def _shown(step: Step) -> Callable[[Progress], None]:
@@ -180,25 +236,42 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
     arm = ARMS[name]
     if arm.task_adapter is None:
         return _majority(run)
+    if arm.user_adapter in OF_PIECES:
+        return _of_pieces(run, name, run.kitchens[arm.task_adapter].make(arm.user_adapter))
     keys = _adapters(run, name)
-    base, plan = run.bases[arm.task_adapter], run.plan
-    began = time.monotonic()
-    questions = _questions(run, arm.task_adapter, keys)
-    bank = Bank.on(base, run.store.blob_path)
+    bank = Bank.on(run.bases[arm.task_adapter], run.store.blob_path)
+    predictions, seconds = _answers(run, name, bank, keys)
+    made = set(keys.values())
+    return ArmOutcome(predictions, seconds + _training_seconds(run, made), _bytes_per_person(run, made))
+
+
+def _of_pieces(run: _Run, name: str, made: Sequence[Made]) -> ArmOutcome:
+    """An arm of pieces: the same with every seed; its time is one seed's."""
+    answered = [_answers(run, name, each.bank, each.keys) for each in made]
+    run.about_pieces |= {name: dict(made[0].about)} if made[0].about else {}
+    seconds = sum(each.seconds + seconds for each, (_, seconds) in zip(made, answered, strict=True)) / len(made)
+    first, *others = (predictions for predictions, _ in answered)
+    return ArmOutcome(first, seconds, made[0].bytes_per_person, tuple(others))
+
+
+def _answers(run: _Run, name: str, bank: Bank, keys: Mapping[str, str]) -> tuple[dict[str, str], float]:
+    """(every target's answers by query key, seconds), each with the adapter of their key in the bank."""
+    variant, plan = ARMS[name].task_adapter, run.plan
+    assert variant is not None
+    base, began = run.bases[variant], time.monotonic()
+    questions = _questions(run, variant, keys)
     with _stage(run, f"answers · {name}", len(questions)) as step:
         asked = time.monotonic()
-        recipe = plan.recipe(arm.task_adapter, plan.stage_2)
         completions = answer(
             Engine(base, bank),
             plan.task,
             questions,
-            recipe.max_tokens(base),
+            plan.recipe(variant, plan.stage_2).max_tokens(base),
             free=plan.free,
             sampling=plan.sampling,
             on_done=lambda done: step(done, "", (time.monotonic() - asked) * (len(questions) - done) / done),
         )
-    seconds = time.monotonic() - began + _training_seconds(run, set(keys.values()))
-    return ArmOutcome({key: c.text for key, c in completions.items()}, seconds, _bytes_per_person(run, set(keys.values())))
+    return {key: c.text for key, c in completions.items()}, time.monotonic() - began
 
 
 def _majority(run: _Run) -> ArmOutcome | None:
@@ -289,7 +362,8 @@ def _evaluation(
 
 def _settings(run: _Run) -> dict[str, Any]:
     plan = run.plan
-    return {
+    pieces = {"pieces": run.about_pieces} if run.about_pieces else {}
+    return pieces | {
         "base_fingerprint": run.base.fingerprint,
         "device": str(run.base.device),
         "dtype": str(run.base.dtype).removeprefix("torch."),

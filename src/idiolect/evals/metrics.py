@@ -90,6 +90,15 @@ def score(kind: Kind, golds: Mapping[str, str], predictions: Mapping[str, str], 
     return Scores(metrics, dict(zip(ids, values, strict=True)), n_invalid / len(ids), len(ids))
 
 
+def averaged(runs: Sequence[Scores]) -> Scores:
+    """The mean of several runs over the same queries."""
+    if len(runs) == 1:
+        return runs[0]
+    metrics = {name: float(np.mean([run.metrics[name] for run in runs])) for name in runs[0].metrics}
+    values = {key: float(np.mean([run.per_query[key] for run in runs])) for key in runs[0].per_query}
+    return Scores(metrics, values, float(np.mean([run.invalid_share for run in runs])), runs[0].n)
+
+
 def check_golds(kind: Kind, golds: Iterable[str], labels: Sequence[str] = ()) -> None:
     """Refuse golds that no answer could be right for: worth doing before training, not only after.
 

@@ -93,7 +93,7 @@ def _draw_arms(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _draw_arm(axes: Axes, evaluation: Evaluation, name: str, row: float) -> None:
-    own = name in ARMS and ARMS[name].user_adapter == "own"
+    own = name in ARMS and ARMS[name].user_adapter in ("own", "pieces")
     color, marker = (BLUE, "D") if own else (GREY, "o")  # shape says the same as colour
     mean = float(np.mean(list(evaluation.people[name].values())))
     if interval := evaluation.intervals[name]:

@@ -24,12 +24,19 @@ from rich.table import Table
 from rich.text import Text
 
 from idiolect.errors import StoreError
-from idiolect.evals.arms import ARMS, NONPERS, title
+from idiolect.evals.arms import ARMS, NONPERS, PERPCS, RANDOM_GATES, title
 from idiolect.evals.metrics import LOWER_IS_BETTER
 from idiolect.evals.plot import save_plot
 from idiolect.evals.results import Evaluation, headline, prediction_records, summarize
 
 RESULTS = "results.json"
+
+_CLEAR = 0.05
+_TRIED = ("sharers", "strategy", "share_ratio", "k", "temperature", "combine")
+_SHARERS_NOTE = (
+    "Sharers are none of the targets, and not in the task adapter either. The pool is kept once for everybody, so neither its "
+    "bytes nor its making stand in *bytes/person* and *s/person*."
+)
 
 Results = Mapping[str, Any]
 """The content of `results.json`."""
@@ -105,6 +112,7 @@ def table(results: Results) -> Table:
 def markdown(results: Results) -> str:
     """The text of `report.md`."""
     parts = [
+        *_gating_verdict(results),
         f"# {_headline(results)}",
         f"Seed {results['seed']}, {_seconds(results['seconds'])} in all.",
         _arm_table(results),
@@ -112,6 +120,7 @@ def markdown(results: Results) -> str:
         "## Every comparison",
         _versus_table(results),
         *_floor_section(results["floors"]),
+        *_pool_section(results["settings"].get("pieces", {})),
         "## How to read it",
         _reading(results),
         "## Doing it again",
@@ -119,6 +128,36 @@ def markdown(results: Results) -> str:
         *(f"{name.capitalize()}:\n\n{_code(_json(results[name]), 'json')}" for name in ("hardware", "versions", "settings")),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _gating_verdict(results: Results) -> list[str]:
+    """What the control says, where it was run: gates that are no better than random ones added nothing, and that stands first."""
+    versus = results["arms"].get(PERPCS, {}).get("vs", {}).get(RANDOM_GATES)
+    if versus is None:
+        return []
+    better = versus["delta"] < 0 if _metrics(results)[0] in LOWER_IS_BETTER else versus["delta"] > 0
+    if better and versus["p_query"] < _CLEAR:
+        return []
+    tried = results["settings"].get("pieces", {}).get(ARMS[PERPCS].task_adapter, {})
+    said = ", ".join(f"{name.replace('_', ' ')} {tried[name]}" for name in _TRIED if name in tried)
+    if "gates" in tried:
+        said += f", gates of {tried['gates']['steps']} steps at {tried['gates']['learning_rate']:g}"
+    figures = f"Δ {_delta(versus)}, p {_p(versus, 'p_query')} per query"
+    return [f"**Gating added nothing here**: Per-Pcs is not clearly better than random gates ({figures}). Tried: {said or '–'}."]
+
+
+def _pool_section(pieces: Mapping[str, Any]) -> list[str]:
+    """What the arms of pieces were made from."""
+    pools = [(name, pool) for name, pool in pieces.items() if "pool_bytes" in pool]
+    if not pools:
+        return []
+    rows = [
+        [name, f"{pool['sharers']} of {pool['sharers_wanted']}", f"{pool['candidates']:,}", f"{pool['pieces']:,}",
+         f"{pool['pool_mib']:.2f}", f"{pool['k']}", f"{pool['temperature']:g}", f"{sum(pool['seconds'].values()):.1f}"]
+        for name, pool in pools
+    ]  # fmt: skip
+    header = ["on", "sharers", "of candidates", "pieces", "pool MiB", "k", "T", "s to make"]
+    return ["## Sharers", _markdown_table(header, rows), _SHARERS_NOTE]
 
 
 def _headline(results: Results) -> str:
@@ -135,7 +174,7 @@ def _columns(results: Results, interval: bool = True) -> list[_Column]:
     return [
         ("arm", lambda name, arm: title(name)),
         ("n", lambda name, arm: f"{results['n_queries']:,}"),
-        *((_metric_header(metric), _metric_cell(metric)) for metric in metrics),
+        *((_metric_header(metric), _metric_cell(metric, interval and metric == metrics[0])) for metric in metrics),
         ("per person", lambda name, arm: f"{arm['per_person_mean']:.3f}"),
         ("Δ [95 %]" if interval else "Δ", lambda name, arm: _delta(arm["vs"].get(NONPERS), interval)),
         ("p query", lambda name, arm: _p(arm["vs"].get(NONPERS), "p_query")),
@@ -154,8 +193,12 @@ def _metric_header(metric: str) -> str:
     return f"{_NAMES[metric]} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
 
 
-def _metric_cell(metric: str) -> Callable[[str, _Arm], str]:
-    return lambda name, arm: f"{arm['metrics'][metric]:.3f}"
+def _metric_cell(metric: str, spread: bool = False) -> Callable[[str, _Arm], str]:
+    def cell(name: str, arm: _Arm) -> str:
+        low_high = f" ({arm['spread'][0]:.3f}–{arm['spread'][1]:.3f})" if spread and "spread" in arm else ""
+        return f"{arm['metrics'][metric]:.3f}{low_high}"
+
+    return cell
 
 
 def _ordered(results: Results) -> list[tuple[str, _Arm]]:
@@ -214,6 +257,7 @@ def _reading(results: Results) -> str:
             "* Intervals in the plot are of each arm alone. All arms answer the same queries, so judge by Δ, not by overlap.",
             "* An OPPU arm and its control share the task adapter and differ only in the user adapter. "
             "A gain over the stranger's adapter shows that it is this person's adapter that helps, not more training.",
+            "* Arms that hang on a lot are means over seeds; beside their primary metric stand the least and the greatest of a seed.",
             "* *s/person*: seconds of training and answering, divided by people. *invalid*: answers that could not be read.",
             "* `predictions.jsonl` holds what people wrote: keep this folder as private as their histories.",
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from idiolect.errors import InputError
 from idiolect.evals.arms import NONPERS, OPPU, comparisons
-from idiolect.evals.metrics import Kind, Scores, primary_metric, query_key, score
+from idiolect.evals.metrics import Kind, Scores, averaged, primary_metric, query_key, score
 from idiolect.evals.stats import Comparison, compare, mean_interval, per_person, per_person_mean
 
 
@@ -35,11 +35,18 @@ class ArmOutcome:
         predictions: answer text by query key (`OwnedQuery.key`).
         seconds: wall-clock time of what this arm needed: training its adapters, and answering.
         bytes_per_person: what is kept for each person because of this arm, mean over people; 0 where nothing is.
+        repeats: the same arm's answers with other seeds, where it hangs on a lot; figures are means over all of them.
     """
 
     predictions: Mapping[str, str]
     seconds: float = 0.0
     bytes_per_person: float = 0.0
+    repeats: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def runs(self) -> tuple[Mapping[str, str], ...]:
+        """Answers of every seed."""
+        return (self.predictions, *self.repeats)
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,16 @@ class Evaluation:
         return {query.key: query.user_id for query in self.queries}
 
     @cached_property
+    def runs(self) -> dict[str, list[Scores]]:
+        """Scores of every seed by arm."""
+        return {
+            name: [score(self.kind, self.golds, run, self.labels) for run in arm.runs] for name, arm in self.arms.items()
+        }
+
+    @cached_property
     def scores(self) -> dict[str, Scores]:
-        """Scores by arm."""
-        return {name: score(self.kind, self.golds, arm.predictions, self.labels) for name, arm in self.arms.items()}
+        """Scores by arm, the mean over its seeds."""
+        return {name: averaged(runs) for name, runs in self.runs.items()}
 
     @cached_property
     def people(self) -> dict[str, dict[str, float]]:
@@ -140,8 +154,10 @@ def summarize(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _arm(evaluation: Evaluation, name: str, versus: tuple[str, ...]) -> dict[str, Any]:
-    outcome, scores = evaluation.arms[name], evaluation.scores[name]
-    return {
+    outcome, scores, runs = evaluation.arms[name], evaluation.scores[name], evaluation.runs[name]
+    primary = [run.metrics[primary_metric(evaluation.kind)[0]] for run in runs]
+    spread = {"seeds": len(runs), "spread": [min(primary), max(primary)]} if len(runs) > 1 else {}
+    return spread | {
         "metrics": dict(scores.metrics),
         "per_person_mean": per_person_mean(scores.per_query, evaluation.owner),
         "vs": {other: _versus(evaluation.compare(name, other)) for other in versus},
@@ -159,12 +175,13 @@ def _versus(comparison: Comparison) -> dict[str, Any]:
 def prediction_records(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The lines of `predictions.jsonl`: each arm's answer to each query, with its primary metric. They hold people's text."""
     for name, arm in evaluation.arms.items():
-        for query in evaluation.queries:
-            yield {
-                "arm": name,
-                "user_id": query.user_id,
-                "id": query.id,
-                "prediction": arm.predictions[query.key],
-                "gold": query.gold,
-                "score": evaluation.scores[name].per_query[query.key],
-            }
+        for number, run in enumerate(arm.runs):
+            for query in evaluation.queries:
+                yield ({"run": number} if arm.repeats else {}) | {
+                    "arm": name,
+                    "user_id": query.user_id,
+                    "id": query.id,
+                    "prediction": run[query.key],
+                    "gold": query.gold,
+                    "score": evaluation.runs[name][number].per_query[query.key],
+                }

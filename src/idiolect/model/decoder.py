@@ -224,13 +224,23 @@ class Plan:
     predict: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device, *, one_bin: bool = False) -> Plan:
-        """The plan of a batch. `one_bin` keeps the rows together and in their order, as a cache needs them."""
-        lengths, n = batch.lengths, batch.n_tokens
+    def of(cls, batch: Batch, device: torch.device, *, one_bin: bool = False, prefix_once: bool = False) -> Plan:
+        """The plan of a batch.
+
+        Args:
+            one_bin: keep the rows together and in their order, as a cache needs them.
+            prefix_once: a prefix that a person's rows share stands in the stream once. Exact, and forward only: outside
+                attention it saves its share of all work.
+        """
+        lengths = batch.lengths
         starts = np.cumsum(lengths) - lengths
-        within = np.arange(n) - np.repeat(starts, lengths)
-        owner = np.repeat(batch.owner, lengths)
-        place = np.repeat(batch.offset, lengths) + within
+        within = np.arange(batch.n_tokens) - np.repeat(starts, lengths)
+        at = first_places(batch, within) if prefix_once else np.arange(batch.n_tokens)
+        n = int(at.max()) + 1
+        ids, owner, place = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        ids[at], owner[at] = batch.ids, np.repeat(batch.owner, lengths)
+        place[at] = np.repeat(batch.offset, lengths) + within
+        predict = at[batch.predict]
         order = np.arange(len(lengths)) if one_bin else np.argsort(lengths, kind="stable")
         bins, there, back = [], [], np.zeros(n, dtype=np.int64)
         total = 0
@@ -241,23 +251,37 @@ class Plan:
             # Places past a row's end repeat its last token; causality keeps them from mattering, backward skips them.
             positions = starts[rows, None] + np.minimum(columns[None], lengths[rows, None] - 1)
             real = columns[None] < lengths[rows, None]
-            back[positions[real]] = total + np.flatnonzero(real)
-            there.append(positions.ravel())
+            back[at[positions[real]]] = total + np.flatnonzero(real)
+            there.append(at[positions.ravel()])
             bins.append(Bin(len(rows), longest))
             total += positions.size
         stream = np.concatenate(there)
         straight = len(stream) == n and bool((stream == np.arange(n)).all())
         to = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device)  # noqa: E731
         return cls(
-            ids=to(batch.ids),
+            ids=to(ids),
             bins=tuple(bins),
             there=None if straight else to(stream),
             back=None if straight else to(back),
             empty=to(np.setdiff1d(np.arange(total), back, assume_unique=True)),
             segments=Segments.of(owner, place, device),
-            answers=Segments.of(owner[batch.predict], place[batch.predict], device),
-            predict=to(batch.predict),
+            answers=Segments.of(owner[predict], place[predict], device),
+            predict=to(predict),
         )
+
+
+def first_places(batch: Batch, within: np.ndarray) -> np.ndarray:
+    """Where each token of a batch stands when a prefix that a person's rows share is kept for their first row only, (N,).
+
+    Args:
+        within: each token's place in its row, (N,).
+    """
+    first = np.searchsorted(batch.owner, batch.owner)  # the first row of each row's person
+    skipped = np.where(first == np.arange(len(first)), 0, batch.prefix)
+    kept = batch.lengths - skipped
+    starts = np.cumsum(kept) - kept
+    own, common = (np.repeat(a, batch.lengths) for a in (starts - skipped, starts[first]))
+    return np.where(within < np.repeat(skipped, batch.lengths), common, own) + within
 
 
 def cut_bins(sorted_lengths: np.ndarray, waste: float = 0.15) -> list[slice]:
@@ -433,9 +457,9 @@ class Decoder:
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
         return out.transpose(1, 2).reshape(rows * length, s.q_width)
 
-    def plan(self, batch: Batch) -> Plan:
-        """What `hidden` needs to know of a batch."""
-        return Plan.of(batch, self.embedding.device)
+    def plan(self, batch: Batch, *, prefix_once: bool = False) -> Plan:
+        """What `hidden` needs to know of a batch. `prefix_once`: for a pass without gradients, see `Plan.of`."""
+        return Plan.of(batch, self.embedding.device, prefix_once=prefix_once)
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         """(…, D) → (…, V)."""

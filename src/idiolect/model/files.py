@@ -22,6 +22,9 @@ from idiolect.types import canonical_json
 EXPORTED = "idiolect.json"
 """What an export says of itself, beside PEFT's files."""
 
+_HEADER = 10**8
+"""Bytes that safetensors allows a header."""
+
 _PREFIX = "base_model.model."
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Ways to draw an adapter that leave the base as it is; PiSSA, OLoRA and their like take from the base what they begin with."""
@@ -64,6 +67,16 @@ def read_record(path: Path) -> Record:
             return Record(json.loads(meta["layout"]), tensors.get_tensor("row"), json.loads(meta.get("origin", "{}")))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise FileFormatError(f"{path.name}: not an adapter record ({type(error).__name__}); train the adapter again") from None
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; empty where it says nothing, or is no such file."""
+    try:
+        with path.open("rb") as handle:
+            size = int.from_bytes(handle.read(8), "little")
+            return dict(json.loads(handle.read(min(size, _HEADER)))["__metadata__"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def from_record(path: Path) -> tuple[Mapping[str, Any], Tensor]:

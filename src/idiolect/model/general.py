@@ -133,7 +133,7 @@ class GeneralModel:
 
     # -- a whole batch ---------------------------------------------------------------------------------------------
 
-    def plan(self, batch: Batch) -> Padded:
+    def plan(self, batch: Batch, *, prefix_once: bool = False) -> Padded:
         return padded(batch, self.head.device)
 
     def hidden(self, plan: Padded, adapters: Applied | None = None) -> Tensor:

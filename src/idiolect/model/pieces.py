@@ -19,6 +19,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from idiolect.errors import FileFormatError, PieceNotFound, ShapeError
 from idiolect.model.adapter import GateLayout, Layout, Site
+from idiolect.model.files import header_of
 from idiolect.model.lora import Segments
 from idiolect.types import canonical_json, digest_of
 
@@ -70,17 +72,18 @@ class PoolKey:
 
 
 def cut(layout: Layout, row: Tensor, gates: Tensor) -> dict[str, bytes]:
-    """One adapter's pieces: for each module, A (D, R), B (R, O) and gate (D,) as float32, one after the other.
+    """One adapter's pieces: for each module, its body.
 
     Args:
         row: the adapter's, (P,).
         gates: of the same layout's GateLayout.
     """
     vectors = GateLayout(layout).vectors(gates)
-    return {name: _packed(a, b, vectors[name]) for name, (a, b) in layout.matrices(row).items()}
+    return {name: packed(a, b, vectors[name]) for name, (a, b) in layout.matrices(row).items()}
 
 
-def _packed(*tensors: Tensor) -> bytes:
+def packed(*tensors: Tensor) -> bytes:
+    """A piece's body: A (D, R), B (R, O) and gate (D,) as float32, one after the other."""
     return b"".join(t.detach().cpu().contiguous().numpy().astype("<f4").tobytes() for t in tensors)
 
 
@@ -170,7 +173,7 @@ class Pool:
     def bodies(self) -> list[tuple[int, str, bytes]]:
         """(id, module, body) of every piece: what this pool can be made from again."""
         return [
-            (piece, name, _packed(shelf.a[i], shelf.b[i], shelf.gates[i]))
+            (piece, name, packed(shelf.a[i], shelf.b[i], shelf.gates[i]))
             for name, shelf in self.modules.items()
             for i, piece in enumerate(shelf.ids)
         ]
@@ -195,7 +198,9 @@ class Pool:
             shelf = self.modules.get(module)
             for piece, _ in cited:
                 if shelf is None or piece not in shelf.place:
-                    raise PieceNotFound(f"piece {piece} is no longer in the pool; assemble the adapter again: idiolect pieces assemble")
+                    raise PieceNotFound(
+                        f"piece {piece} is no longer in the pool; assemble the adapter again: idiolect pieces assemble"
+                    )
 
     def adapter(self, entries: Entries, combine: Combine = "delta") -> tuple[Layout, Tensor]:
         """The cited pieces as one plain adapter, (layout, row).
@@ -231,7 +236,9 @@ def _shelf(site: Site, rank: int, pieces: Sequence[tuple[int, bytes]], device: t
     sizes = (site.d_in * rank, rank * site.d_out, site.d_in)
     for piece, body in pieces:
         if len(body) != 4 * sum(sizes):
-            raise ShapeError(f"piece {piece} holds {len(body)} bytes; a piece of {site.name} at rank {rank} has {4 * sum(sizes)}")
+            raise ShapeError(
+                f"piece {piece} holds {len(body)} bytes; a piece of {site.name} at rank {rank} has {4 * sum(sizes)}"
+            )
     numbers = torch.from_numpy(np.frombuffer(b"".join(body for _, body in pieces), dtype="<f4").astype(np.float32))
     numbers = numbers.view(len(pieces), sum(sizes))
     if not bool(numbers.isfinite().all()):
@@ -346,8 +353,12 @@ class Record:
         """Every piece cited, once."""
         return tuple(sorted({piece for cited in self.entries.values() for piece, _ in cited}))
 
-    def to_bytes(self) -> bytes:
-        """As a safetensors file of 12 bytes per cited piece and a short header."""
+    def to_bytes(self, tokenizer: str = "") -> bytes:
+        """As a safetensors file of 12 bytes per cited piece and a short header.
+
+        Args:
+            tokenizer: digest of the one that the history was read with, so that another is noticed; "": not checked.
+        """
         modules = list(self.entries)
         wide = max((len(cited) for cited in self.entries.values()), default=0)
         ids = torch.zeros(len(modules), wide, dtype=torch.int64)
@@ -360,7 +371,7 @@ class Record:
             "version": self.version,
             "modules": hashlib.sha256("\n".join(modules).encode()).hexdigest()[:16],
             "settings": canonical_json([self.k, self.temperature, self.combine, self.n_history]),
-        }
+        } | ({"tokenizer": tokenizer} if tokenizer else {})
         return save({"pieces": ids, "weights": weights}, metadata=about)
 
     @classmethod
@@ -388,3 +399,16 @@ class Record:
             for module, row, heavy in zip(modules, ids.tolist(), weights.tolist(), strict=True)
         }
         return cls(key, about["version"], k, temperature, entries, combine, n_history)
+
+
+def read_assembled(path: Path, sites: Sequence[Site]) -> tuple[Record, dict[str, str]]:
+    """A record's file: the record, and what it was made on, as `Base.accept_origin` takes it.
+
+    Raises:
+        FileFormatError: the file is not a record.
+        ShapeError: the record is of another base.
+    """
+    record = Record.from_bytes(path.read_bytes(), sites)
+    origin = {"base": record.key.base, "task_adapter": record.key.task_adapter or ""}
+    said = header_of(path)
+    return record, origin | ({"tokenizer": said["tokenizer"]} if "tokenizer" in said else {})

@@ -109,16 +109,15 @@ def assemble(
         if rows:
             chosen.read(base, rows)
         for i, newcomer in enumerate(party):
-            records[newcomer.person] = Record(
-                pool.key, pool.version, settings.k, settings.temperature, chosen.entries(i), settings.combine, len(newcomer.examples)
-            )
+            made = (settings.k, settings.temperature, chosen.entries(i), settings.combine, len(newcomer.examples))
+            records[newcomer.person] = Record(pool.key, pool.version, *made)
         if on_progress is not None:
             on_progress(len(records))
     return records
 
 
 def check_pool(base: Base, pool: Pool) -> None:
-    """Raises BaseMismatch where the pool's pieces were not trained on this base and task adapter, ConfigError if it is empty."""
+    """Raises BaseMismatch where the pool is of another base or task adapter than this base's, ConfigError if it is empty."""
     if (pool.key.base, pool.key.task_adapter) != (base.fingerprint, base.task_adapter):
         what = "base" if pool.key.base != base.fingerprint else "task adapter"
         raise BaseMismatch(
@@ -175,7 +174,7 @@ class _Assembler:
         device = base.device
         self._share = torch.from_numpy(share).to(device)
         self._whose = torch.from_numpy(np.repeat(owner, answers)).to(device)
-        plan = base.model.plan(batch)
+        plan = base.model.plan(batch, prefix_once=True)
         self._predict = plan.predict
         base.model.hidden(plan, self)
 

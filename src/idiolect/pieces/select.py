@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -136,7 +136,8 @@ def choose_sharers(
     able = [person for person in people if len(person.history) >= selection.min_items]
     if not able:
         raise EmptyHistory(
-            f"none of {len(people)} candidates has {selection.min_items} items; share from longer histories, or lower --min-items"
+            f"none of {len(people)} candidates has {selection.min_items} items; share from longer histories, "
+            "or lower --min-items"
         )
     if selection.strategy == "most_active":
         ranked = sorted(able, key=lambda person: (-len(person.history), person.id))
@@ -180,8 +181,9 @@ def _cluster(rows: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarra
         from sklearn.cluster import KMeans
     except ImportError:
         raise DependencyMissing("choosing sharers needs scikit-learn; install it: pip install 'idiolect[local]'") from None
-    found = KMeans(n, n_init=10, max_iter=3000, random_state=seed % 2**32).fit(rows)
-    return found.labels_, found.cluster_centers_
+    settings: dict[str, Any] = {"n_init": 10, "max_iter": 3000, "random_state": seed % 2**32}
+    found = KMeans(n, **settings).fit(rows)
+    return np.asarray(found.labels_), np.asarray(found.cluster_centers_)
 
 
 def _most_active(members: Sequence[Person], space: Mapping[str, np.ndarray], centre: np.ndarray, seed: int) -> str:

@@ -360,15 +360,39 @@ def _user_manifest(base: Base, recipe: Recipe, person: Person, kept: Sequence[It
 
 
 def _render_person(base: Base, recipe: Recipe, person: Person, kept: Sequence[Item], report: StageReport) -> list[Rendered]:
-    history = person if recipe.k else Person(person.id, tuple(kept))
-    options: dict[str, Any] = {"retriever": recipe.retriever, "k": recipe.k, "seed": recipe.config.seed}
-    examples = list(history_examples(history, recipe.task, **options))
     dropped: list[str] = []
-    rendered = recipe.render(base, examples[-len(kept) :], dropped)
+    rendered = rendered_items(base, recipe, person, kept, dropped)
     report.n_too_long += len(dropped)
     if not rendered:
         raise EmptyHistory(f"user {person.id!r}: no item fits into {recipe.max_tokens(base)} tokens; raise --max-tokens")
     return rendered
+
+
+def rendered_items(
+    base: Base, recipe: Recipe, person: Person, kept: Sequence[Item], dropped: list[str] | None = None
+) -> list[Rendered]:
+    """The newest items of a person as tokens, oldest first; with retrieval, older ones stand in their prompts."""
+    if not kept:
+        return []
+    history = person if recipe.k else Person(person.id, tuple(kept))
+    options: dict[str, Any] = {"retriever": recipe.retriever, "k": recipe.k, "seed": recipe.config.seed}
+    examples = list(history_examples(history, recipe.task, **options))
+    return recipe.render(base, examples[-len(kept) :], dropped)
+
+
+def render_history(base: Base, recipe: Recipe, person: Person) -> list[Rendered]:
+    """A person's newest items, oldest first, as prompts and answers: just what an adapter of theirs is trained on.
+
+    Raises:
+        EmptyHistory: there is none, or none fits.
+        TaskFieldError, LabelError: an item is not of this task.
+    """
+    return _render_person(base, recipe, person, newest(person, recipe.max_history), StageReport())
+
+
+def history_manifest(base: Base, recipe: Recipe, person: Person) -> AdapterManifest:
+    """The manifest of an adapter trained on what `render_history` gives."""
+    return _user_manifest(base, recipe, person, newest(person, recipe.max_history))
 
 
 def _stats(done: Finished) -> Mapping[str, float]:
