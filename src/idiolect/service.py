@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from idiolect.engine.local import Engine
     from idiolect.engine.sampling import Sampling
-    from idiolect.evals.harness import OnStage
+    from idiolect.evals.harness import OnStage, Plan
     from idiolect.evals.pooling import PiecePlan
+    from idiolect.evals.privacy import HeldOut
     from idiolect.evals.results import Evaluation
     from idiolect.model.adapter import Layout
     from idiolect.model.base import Base
@@ -358,17 +359,113 @@ class Idiolect:
             pieces: who shares, and how adapters are assembled, for the arms of pieces.
         """
         _need_torch()
+        from idiolect.evals.harness import evaluate, silent
+        from idiolect.evals.report import write
+
+        asked = {"targets": targets, "arms": arms, "options": options, "task_overrides": task_overrides, "pieces": pieces}
+        plan = self._plan(data, task, **asked, task_examples=task_examples, k=k, free=free, sampling=sampling)
+        with self._alone():
+            evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=self._about(command))
+        write(evaluation, Path(out))
+        return evaluation
+
+    def study(
+        self,
+        name: str,
+        data: str | Path,
+        task: str,
+        out: str | Path,
+        *,
+        values: str | None = None,
+        command: str = "",
+        on_stage: OnStage | None = None,
+        **asked: Any,
+    ) -> float:
+        """Vary one thing about pieces, or count what they cost (`cost`); the report goes to `out`. Returns the seconds.
+
+        Args:
+            values: conditions, e.g. "1,3,5"; None: the study's own.
+            asked: as for `evaluate`.
+
+        Raises:
+            ConfigError: an unknown study or value.
+        """
+        _need_torch()
+        from idiolect.evals import cost, report, studies
+        from idiolect.evals.harness import silent
+
+        chosen = None if name == "cost" else studies.get_study(name, values)
+        plan = self._plan(data, task, **asked)
+        more = {"on_stage": on_stage or silent, "about": self._about(command)}
+        with self._alone():
+            if chosen is None:
+                results = cost.run(self.base, self.store, plan, **more)
+                cost.write(results, Path(out))
+                return results["seconds"]
+            evaluation = studies.run_study(self.base, self.store, plan, *chosen, **more)
+        report.write(evaluation, Path(out))
+        return evaluation.seconds
+
+    def privacy(
+        self,
+        data: str | Path,
+        task: str,
+        out: str | Path,
+        *,
+        held_out: float = 0.2,
+        how: HeldOut = "random",
+        seed: int = 0,
+        command: str = "",
+        on_stage: OnStage | None = None,
+        **asked: Any,
+    ) -> float:
+        """Try to tell what shared pieces were trained on; the report goes to `out`. Returns the seconds.
+
+        Args:
+            held_out: share of each sharer's items that is not trained on, and `how` they are taken.
+            asked: as for `evaluate`.
+        """
+        _need_torch()
+        from idiolect.evals import privacy
+        from idiolect.evals.harness import silent
+
+        plan, shown = self._plan(data, task, **asked), on_stage or silent
+        with self._alone():
+            results = privacy.measure(
+                self.base, self.store, plan, held_out=held_out, how=how, seed=seed, on_stage=shown, about=self._about(command)
+            )
+        privacy.write(results, Path(out))
+        return results["seconds"]
+
+    def _about(self, command: str) -> dict[str, Any]:
+        return {"command": command, "versions": versions(), "hardware": hardware()}
+
+    def _plan(
+        self,
+        data: str | Path,
+        task: str,
+        *,
+        targets: int = 30,
+        arms: Sequence[str] | None = None,
+        options: TrainingOptions | None = None,
+        task_overrides: tuple[tuple[str, Any], ...] = (),
+        task_examples: int | None = 20_000,
+        k: int = 1,
+        free: bool = False,
+        sampling: Sampling | None = None,
+        pieces: PiecePlan | None = None,
+    ) -> Plan:
+        """Import an evaluation's people, and say what to do with them."""
         from idiolect.engine.sampling import GREEDY
         from idiolect.evals.arms import DEFAULT_ARMS
-        from idiolect.evals.harness import Plan, choose_targets, evaluate, silent
+        from idiolect.evals.harness import Plan, choose_targets
         from idiolect.evals.pooling import PiecePlan
-        from idiolect.evals.report import write
 
         options = options or TrainingOptions()
         stage_1 = TrainingOptions(options.preset, task_overrides)
         chosen = get_task(task)
         self._import_alone(data, chosen)
-        plan = Plan(
+        return Plan(
             task=chosen,
             targets=choose_targets(self.store, targets),
             stage_1=stage_1.config("task").but(targets=self.modules("task", stage_1)),
@@ -382,11 +479,6 @@ class Idiolect:
             base_items=tuple(_further_items(data)),
             pieces=pieces or PiecePlan(),
         )
-        about = {"command": command, "versions": versions(), "hardware": hardware()}
-        with self._alone():
-            evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=about)
-        write(evaluation, Path(out))
-        return evaluation
 
     # -- pieces of adapters ----------------------------------------------------------------------------------------
 

@@ -147,12 +147,9 @@ def population(
     return targets, base
 
 
-def camp(seed: int, name: str, ids: Sequence[str], n_items: int, n_queries: int, kind: Kind = "labels") -> list[Person]:
-    """People who write about the same topics and file them alike, each with articles of their own: what one learned helps all.
-
-    Habits depend on (seed, kind, name) only.
-    """
-    rng = random.Random(seed_of("synthetic", seed, kind, "camp", name))
+def alike(seed: int, other: str, ids: Sequence[str], n_items: int, n_queries: int, kind: Kind = "labels") -> list[Person]:
+    """People with the habits of another person of the same population, and texts of their own."""
+    rng = random.Random(seed_of("synthetic", seed, kind, other))
     write = _labeller(rng) if kind == "labels" else _stylist(rng)
     return [_person(seed, kind, id, n_items, n_queries, write) for id in ids]
 

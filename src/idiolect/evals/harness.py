@@ -42,7 +42,7 @@ from idiolect.pieces.select import Sharers
 from idiolect.store.store import Store
 from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
-from idiolect.types import Item, Person, Retriever
+from idiolect.types import Item, Person, Retriever, digest_of
 
 Step = Callable[[int, str, float | None], None]
 """(how many are done, a remark, seconds to go where they are known)."""
@@ -153,13 +153,34 @@ def evaluate(
     return _evaluation(run, queries, outcomes, time.monotonic() - began, about or {})
 
 
+def prepared(base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent) -> tuple[Base, Sharers]:
+    """The base with the plain prompt's task adapter, and the sharers, who have no part in it."""
+    run = _Run(base, store, plan, on_stage, Workshop(base, store))
+    sharers = _choose_sharers(run)
+    _stage_one(run, "k0")
+    return run.bases["k0"], sharers
+
+
+def kitchen(
+    base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent, workshop: Workshop | None = None
+) -> Kitchen:
+    """What the plan's arms of pieces on the plain prompt are made in: its pool, and the targets as newcomers. Answers nothing."""
+    run = _Run(base, store, plan, on_stage, workshop or Workshop(base, store))
+    run.people = [store.person(user) for user in plan.targets]
+    _choose_sharers(run)
+    _stage_one(run, "k0")
+    _share(run, "k0")
+    return run.kitchens["k0"]
+
+
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def _choose_sharers(run: _Run) -> None:
+def _choose_sharers(run: _Run) -> Sharers:
     plan, selection = run.plan, run.plan.pieces.selection
     with _stage(run, "sharers", len(run.store.people()) - len(plan.targets)) as step:
         run.sharers = run.workshop.choose(plan.task, plan.targets, selection, lambda done: step(done, "", None))
+    return run.sharers
 
 
 def _apart(run: _Run) -> set[str]:
@@ -171,6 +192,11 @@ def _stage_one(run: _Run, variant: TaskVariant) -> None:
     plan = run.plan
     recipe = plan.recipe(variant, plan.stage_1)
     apart = _apart(run)
+    how = plan.stage_1.model_dump(mode="json")
+    key = digest_of([variant, recipe.k, plan.task_examples, sorted(apart), how])
+    if key in run.workshop.bases:
+        run.bases[variant] = run.workshop.bases[key]
+        return
     others = run.store.iter_people([s.id for s in run.store.people() if s.id not in apart])
     with _stage(run, f"stage 1 · {variant}", 1) as step:
         digest = stage_one(
@@ -182,7 +208,7 @@ def _stage_one(run: _Run, variant: TaskVariant) -> None:
             max_examples=plan.task_examples,
             on_progress=_shown(step),
         )
-    run.bases[variant] = with_task_adapter(run.base, run.store, digest)
+    run.bases[variant] = run.workshop.bases[key] = with_task_adapter(run.base, run.store, digest)
 
 
 def _share(run: _Run, variant: TaskVariant) -> None:
@@ -361,19 +387,37 @@ def _evaluation(
 
 
 def _settings(run: _Run) -> dict[str, Any]:
-    plan = run.plan
     pieces = {"pieces": run.about_pieces} if run.about_pieces else {}
-    return pieces | {
-        "base_fingerprint": run.base.fingerprint,
-        "device": str(run.base.device),
-        "dtype": str(run.base.dtype).removeprefix("torch."),
+    return settings_of(run.base, run.plan) | {"stage_seconds": run.stage_seconds} | pieces
+
+
+def settings_of(base: Base, plan: Plan) -> dict[str, Any]:
+    """What a report says of how an evaluation was run."""
+    return {
+        "base_fingerprint": base.fingerprint,
+        "device": str(base.device),
+        "dtype": str(base.dtype).removeprefix("torch."),
         "stage_1": plan.stage_1.model_dump(mode="json"),
         "stage_2": plan.stage_2.model_dump(mode="json"),
         "k": plan.k,
         "max_history": plan.max_history,
         "task_examples": plan.task_examples,
         "decoding": "free" if plan.free or not plan.task.labels else "scored labels",
-        "stage_seconds": run.stage_seconds,
+    }
+
+
+def said_of(base: Base, plan: Plan, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The part of `results.json` that every report has."""
+    return {
+        "task": plan.task.name,
+        "base": base.name,
+        "n_people": len(plan.targets),
+        "seed": plan.stage_2.seed,
+        "seconds": round(seconds, 2),
+        "settings": settings_of(base, plan),
+        "versions": dict(about.get("versions", {})),
+        "hardware": dict(about.get("hardware", {})),
+        "command": about.get("command", ""),
     }
 
 

@@ -92,10 +92,15 @@ class Workshop:
 
     Args:
         base: bare.
+
+    Attributes:
+        bases: with a task adapter merged in, by what that was trained from.
     """
 
     base: Base
     store: Store
+    bases: dict[str, Base] = field(default_factory=dict)
+    _chosen: dict[str, Sharers] = field(default_factory=dict)
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
     _gates: dict[str, Tensor] = field(default_factory=dict)
 
@@ -110,8 +115,11 @@ class Workshop:
             EmptyHistory: nobody has items enough.
         """
         kept = set(targets)
-        others = list(self.store.iter_people([s.id for s in self.store.people() if s.id not in kept]))
-        return choose_sharers(others, task, selection, self.encoder, on_done)
+        key = digest_of([task.name, sorted(kept), selection.model_dump(mode="json")])
+        if key not in self._chosen:
+            others = list(self.store.iter_people([s.id for s in self.store.people() if s.id not in kept]))
+            self._chosen[key] = choose_sharers(others, task, selection, self.encoder, on_done)
+        return self._chosen[key]
 
     @property
     def encoder(self) -> Encoder:

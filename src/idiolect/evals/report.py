@@ -5,17 +5,13 @@
     report.md           the same figures for reading
     plot.png            the same figures for looking at
 
-A folder that has `results.json` is whole, and all its files are of one run: the files are made elsewhere and moved in,
-that one last; the one of an earlier run is taken away first.
+The folder is made whole or not at all; see folder.py.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +19,22 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from idiolect.errors import StoreError
 from idiolect.evals.arms import ARMS, NONPERS, PERPCS, RANDOM_GATES, title
+from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
 from idiolect.evals.metrics import LOWER_IS_BETTER
 from idiolect.evals.plot import save_plot
 from idiolect.evals.results import Evaluation, headline, prediction_records, summarize
-
-RESULTS = "results.json"
 
 _CLEAR = 0.05
 _TRIED = ("sharers", "strategy", "share_ratio", "k", "temperature", "combine")
 _SHARERS_NOTE = (
     "Sharers are none of the targets, and not in the task adapter either. The pool is kept once for everybody, so neither its "
     "bytes nor its making stand in *bytes/person* and *s/person*."
+)
+
+_STUDY_NOTE = (
+    "A seed decides the clusters that sharers are chosen from, the lots of sharing, the order in which gates are trained, and "
+    "noise. The task adapter, and what each person's own adapter became, are the same in all conditions."
 )
 
 Results = Mapping[str, Any]
@@ -53,43 +52,16 @@ def write(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         DependencyMissing: if matplotlib or rouge-score is not installed.
     """
     results = summarize(evaluation)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            _write_files(evaluation, results, staged)
-            _publish(staged, folder)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {str(folder)!r}: {error.strerror or error}; choose another --out"
-        ) from error
+    publish(folder, lambda staged: _fill(evaluation, results, staged))
     return results
 
 
-def _write_files(evaluation: Evaluation, results: Results, folder: Path) -> None:
+def _fill(evaluation: Evaluation, results: Results, folder: Path) -> None:
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in prediction_records(evaluation))
-    _write_text(folder / "predictions.jsonl", (line + "\n" for line in lines))
-    _write_text(folder / "report.md", [markdown(results)])
+    write_text(folder / "predictions.jsonl", (line + "\n" for line in lines))
+    write_text(folder / "report.md", [markdown(results)])
     save_plot(evaluation, folder / "plot.png")
-    _write_text(folder / RESULTS, [json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"])
-
-
-def _write_text(path: Path, parts: Iterable[str]) -> None:
-    # A lone surrogate has no UTF-8; its backslash spelling is the JSON escape for it.
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _publish(staged: Path, folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)
-    for path in sorted(staged.iterdir(), key=lambda path: path.name == RESULTS):
-        path.chmod(0o600)
-        os.replace(path, folder / path.name)
+    write_results(folder, results)
 
 
 def table(results: Results) -> Table:
@@ -114,18 +86,17 @@ def markdown(results: Results) -> str:
     parts = [
         *_gating_verdict(results),
         f"# {_headline(results)}",
-        f"Seed {results['seed']}, {_seconds(results['seconds'])} in all.",
+        f"Seed {results['seed']}, {seconds_text(results['seconds'])} in all.",
         _arm_table(results),
         "![Arms, and the gain of each person](plot.png)",
         "## Every comparison",
         _versus_table(results),
         *_floor_section(results["floors"]),
         *_pool_section(results["settings"].get("pieces", {})),
+        *_study_section(results),
         "## How to read it",
         _reading(results),
-        "## Doing it again",
-        _code(results["command"], "sh"),
-        *(f"{name.capitalize()}:\n\n{_code(_json(results[name]), 'json')}" for name in ("hardware", "versions", "settings")),
+        *doing_it_again(results),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -157,11 +128,30 @@ def _pool_section(pieces: Mapping[str, Any]) -> list[str]:
         for name, pool in pools
     ]  # fmt: skip
     header = ["on", "sharers", "of candidates", "pieces", "pool MiB", "k", "T", "s to make"]
-    return ["## Sharers", _markdown_table(header, rows), _SHARERS_NOTE]
+    return ["## Sharers", pipe_table(header, rows), _SHARERS_NOTE]
+
+
+def _study_section(results: Results) -> list[str]:
+    """What each condition of a study was run with."""
+    study = results["settings"].get("study")
+    if study is None:
+        return []
+    rows = []
+    for name, pools in study["conditions"].items():
+        arm, seeds = results["arms"][name], len(pools)
+        low, high = arm.get("spread", [arm["metrics"][_metrics(results)[0]]] * 2)
+        counts = sorted({pool["sharers"] for pool in pools})
+        sharers = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+        size = sum(pool["pool_mib"] for pool in pools) / seeds
+        rows.append([name, f"{results['n_queries']:,}", f"{seeds}", sharers, f"{size:.2f}", f"{low:.3f}", f"{high:.3f}"])
+    header = ["condition", "n", "seeds", "sharers", "pool MiB", "least of a seed", "greatest"]
+    return ["## Conditions", pipe_table(header, rows), _STUDY_NOTE]
 
 
 def _headline(results: Results) -> str:
-    return headline(results["task"], results["base"], results["n_people"], results["n_queries"])
+    study = results["settings"].get("study")
+    said = f"Study of {study['of']} · " if study else ""
+    return said + headline(results["task"], results["base"], results["n_people"], results["n_queries"])
 
 
 _Arm = Mapping[str, Any]
@@ -211,7 +201,7 @@ def _ordered(results: Results) -> list[tuple[str, _Arm]]:
 def _arm_table(results: Results) -> str:
     columns = _columns(results)
     rows = [[cell(name, arm) for _, cell in columns] for name, arm in _ordered(results)]
-    return _markdown_table([header for header, _ in columns], rows)
+    return pipe_table([header for header, _ in columns], rows)
 
 
 def _versus_table(results: Results) -> str:
@@ -221,7 +211,7 @@ def _versus_table(results: Results) -> str:
         for other, versus in arm["vs"].items()
     ]
     return (
-        _markdown_table(["arm", "against", "Δ [95 %]", "p query", "p person"], rows, n_text=2)
+        pipe_table(["arm", "against", "Δ [95 %]", "p query", "p person"], rows, n_text=2)
         if rows
         else "Only one arm was run."
     )
@@ -273,26 +263,3 @@ def _delta(versus: Mapping[str, Any] | None, interval: bool = True) -> str:
 
 def _p(versus: Mapping[str, Any] | None, which: str) -> str:
     return "–" if versus is None else f"{versus[which]:.4f}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds >= 120 else f"{seconds:.1f} seconds"
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_text: int = 1) -> str:
-    """A pipe table whose first `n_text` columns are text; the rest are figures, and stand on the right."""
-    aligned = ["---" if index < n_text else "---:" for index in range(len(header))]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, aligned, *rows))
-
-
-def _cell(text: str) -> str:
-    """A bar or a line break in a free arm name would break the table."""
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _code(text: str, language: str) -> str:
-    return f"```{language}\n{text}\n```"

@@ -367,12 +367,14 @@ class Record:
             for j, (piece, weight) in enumerate(self.entries[module]):
                 ids[i, j], weights[i, j] = piece, weight
         about = {
-            "pool": canonical_json(self.key.to_dict()),
+            "key": self.key.to_dict(),
             "version": self.version,
             "modules": hashlib.sha256("\n".join(modules).encode()).hexdigest()[:16],
-            "settings": canonical_json([self.k, self.temperature, self.combine, self.n_history]),
-        } | ({"tokenizer": tokenizer} if tokenizer else {})
-        return save({"pieces": ids, "weights": weights}, metadata=about)
+            "settings": [self.k, self.temperature, self.combine, self.n_history],
+            "tokenizer": tokenizer,
+        }
+        # One entry: several would stand in an order that changes from one process to the next.
+        return save({"pieces": ids, "weights": weights}, metadata={"pool": canonical_json(about)})
 
     @classmethod
     def from_bytes(cls, data: bytes, sites: Sequence[Site]) -> Record:
@@ -384,9 +386,9 @@ class Record:
         """
         try:
             tensors = load(data)
-            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            key = PoolKey.from_dict(json.loads(about["pool"]))
-            k, temperature, combine, n_history = json.loads(about["settings"])
+            about = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["pool"])
+            key = PoolKey.from_dict(about["key"])
+            k, temperature, combine, n_history = about["settings"]
             ids, weights = tensors["pieces"], tensors["weights"]
         except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
             raise FileFormatError(f"not an assembly record ({type(error).__name__}); assemble the adapter again") from None
@@ -410,5 +412,5 @@ def read_assembled(path: Path, sites: Sequence[Site]) -> tuple[Record, dict[str,
     """
     record = Record.from_bytes(path.read_bytes(), sites)
     origin = {"base": record.key.base, "task_adapter": record.key.task_adapter or ""}
-    said = header_of(path)
-    return record, origin | ({"tokenizer": said["tokenizer"]} if "tokenizer" in said else {})
+    tokenizer = json.loads(header_of(path)["pool"])["tokenizer"]
+    return record, origin | ({"tokenizer": tokenizer} if tokenizer else {})

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from idiolect.config import Settings
 from idiolect.errors import DependencyMissing
@@ -121,7 +122,8 @@ def _judge(
     if not entries:
         return []
     asked = [(i, example) for i, user in enumerate(entries) for example in looks[user]]
-    losses = example_losses(base, Cited.of(pool, list(entries.values()), base.dtype), asked)
+    dtype = torch.promote_types(base.dtype, torch.float32)
+    losses = example_losses(base, Cited.of(pool, list(entries.values()), dtype), asked)
     owner = np.array([i for i, _ in asked])
     return (np.bincount(owner, weights=losses) / np.bincount(owner)).tolist()
 
