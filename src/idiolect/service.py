@@ -12,6 +12,7 @@ The command line and the server call nothing else. torch is loaded by the first 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -145,6 +146,8 @@ class Idiolect:
         digests = [row.digest for row in self.store.adapters(user_id=user)]
         deletion = self.store.delete_person(user)
         self.store.sweep(0)  # a killed run may have left a file of theirs that no row names; nobody publishes meanwhile
+        if "://" not in self.store.place:  # an evaluation's gates: no file says whose they are, and all can be trained again
+            shutil.rmtree(Path(self.store.place) / "gates", ignore_errors=True)
         self._forget([*digests, *(one.digest for one in deletion.affected)])
         self._refresh_pools()
         return deletion
@@ -362,8 +365,10 @@ class Idiolect:
         from idiolect.evals.harness import evaluate, silent
         from idiolect.evals.report import write
 
-        asked = {"targets": targets, "arms": arms, "options": options, "task_overrides": task_overrides, "pieces": pieces}
-        plan = self._plan(data, task, **asked, task_examples=task_examples, k=k, free=free, sampling=sampling)
+        plan = self._plan(
+            data, task, targets=targets, arms=arms, options=options, task_overrides=task_overrides,
+            task_examples=task_examples, k=k, free=free, sampling=sampling, pieces=pieces,
+        )  # fmt: skip
         with self._alone():
             evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=self._about(command))
         write(evaluation, Path(out))

@@ -7,6 +7,10 @@ import json
 import pytest
 from cli_running import documents, error_of, people, shell, write_lines
 
+from idiolect.store.records import Parent
+from idiolect.store.store import Store
+from idiolect.types import AdapterManifest
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -72,6 +76,30 @@ def test_delete_needs_a_yes(run, store, file):
     gone = documents(run("history", "delete", "p00", "--yes", "--store", store, "--json"))
     assert (gone["n_items"], gone["n_queries"], gone["made_from"]) == (4, 2, [])
     assert len(documents(run("history", "list", "--store", store, "--json"))) == 2
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_delete_says_what_goes_with_the_person(run, store, file, json):
+    """Others' adapters that cite the person's pieces go too, and folders outside the store are named for the last time."""
+    run("history", "import", file, "--store", store)
+    with Store.open(store) as opened:
+        on = {"task": "LaMP-2N", "base": "f" * 64, "base_name": "a base", "rank": 2, "alpha": 2.0, "targets": ("q_proj",)}
+        own = opened.publish(AdapterManifest("user", user_id="p00", **on), b"own")
+        (piece,) = opened.share_pieces(on, "p00", own, [("layers.0.q_proj", b"a body")]).ids
+        other = AdapterManifest("assembled", user_id="p01", item_ids=("p01-0",), **on)
+        made = opened.publish(other, b"made", parents=[Parent("piece", str(piece))])
+        opened.note_export(own, "/somewhere/else", "adapter")
+    result = run("history", "delete", "p00", "--yes", "--store", store, *(["--json"] if json else []))
+    if json:
+        gone = documents(result)
+        affected = {"user_id": "p01", "digest": made, "kind": "assembled", "task": "LaMP-2N", "variant": "k0", "was_head": True}
+        assert (gone["n_pieces"], gone["affected"]) == (1, [affected])
+        assert [export["place"] for export in gone["stale_exports"]] == ["/somewhere/else"]
+    else:
+        assert "1 piece withdrawn, 1 adapter of others with them" in result.stdout
+        assert f"p01 · LaMP-2N · {made[:12]}, which was in use" in result.stdout
+        assert "idiolect pieces assemble p01 --task LaMP-2N" in result.stderr
+        assert "/somewhere/else" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("show",), ("delete", "--yes")])

@@ -16,6 +16,7 @@ from idiolect.evals.pooling import PiecePlan, Workshop, noisy
 from idiolect.pieces.residual import Residual
 from idiolect.pieces.search import Search
 from idiolect.pieces.select import Selection
+from idiolect.service import Idiolect
 from idiolect.store.store import Store
 from idiolect.train import trainer
 
@@ -84,7 +85,6 @@ def test_records_are_small_and_the_pool_is_told_apart(run):
 
 
 def test_sharers_are_neither_targets_nor_in_the_task_adapter(run, load, store):
-    made, _ = run
     workshop = Workshop(load("llama"), store)
     sharers = workshop.choose(get_task("LaMP-2N"), plan_of("perpcs").targets, PIECES.selection)
     assert len(sharers.ids) == 3
@@ -119,6 +119,16 @@ def test_the_report_says_first_that_gating_added_nothing(run, tmp_path):
     better = dict(results["arms"]["perpcs"]["vs"]["random-gates"], delta=0.2, p_query=0.001)
     clear = results | {"arms": results["arms"] | {"perpcs": results["arms"]["perpcs"] | {"vs": {"random-gates": better}}}}
     assert report.markdown(clear).startswith("# LaMP-2N")
+
+
+def test_gates_go_with_anybody_who_goes(run, tmp_path, load, base_folder):
+    targets, others = population("labels", n_people=3, n_items=8, n_queries=2, n_base_people=8)
+    with Idiolect.open(tmp_path / "store", base_folder("llama")) as house:
+        house.store.import_people([*targets, *others])
+        evaluate(load("llama"), house.store, plan_of("perpcs"))
+        assert len(list((tmp_path / "store" / "gates").iterdir())) == 3
+        house.delete_person("base-001")
+        assert not (tmp_path / "store" / "gates").exists()
 
 
 def test_noise_grows_and_leaves_places_and_queries():

@@ -239,6 +239,8 @@ def test_a_peft_folder_is_read_as_it_was_written(load, random_row, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["ana"]
     with pytest.raises(FileFormatError, match="--out"):
         write_peft(tmp_path / "ana", layout, row, "base")
+    with pytest.raises(FileFormatError, match=r"cannot be written .*--out"):
+        write_peft(tmp_path / "ana" / "idiolect.json" / "x", layout, row, "base")
     assert [p.name for p in tmp_path.iterdir()] == ["ana"]
 
 
@@ -251,6 +253,9 @@ def test_a_peft_folder_is_read_as_it_was_written(load, random_row, tmp_path):
         ({"rank_pattern": {"q_proj": 2}}, "per-module ranks"),
         ({"modules_to_save": ["lm_head"]}, "saved modules"),
         ({"r": None}, "adapter_config.json"),
+        ({"r": -1}, "r is -1"),
+        ({"r": float("inf")}, "OverflowError"),
+        ({"lora_alpha": float("nan")}, "lora_alpha nan"),
         ({"lora_alpha": None}, "adapter_config.json"),
     ],
 )
@@ -282,6 +287,10 @@ def test_broken_peft_folders_are_refused(load, tmp_path):
     save_file({k: v for k, v in tensors.items() if k != first}, weights)
     with pytest.raises(FileFormatError):
         read_peft(tmp_path / "a", sites)
+    for other in ({}, {k: v.unsqueeze(0) for k, v in tensors.items()}):
+        save_file(other, weights)
+        with pytest.raises(FileFormatError, match="something else"):
+            read_peft(tmp_path / "a", sites)
     save_file({k: v for k, v in tensors.items() if "layers.0." in k}, weights)
     with pytest.raises(FileFormatError, match="not this base's"):
         read_peft(tmp_path / "a", sites)

@@ -310,6 +310,12 @@ def test_everybody_who_has_no_adapter_of_their_own(house):
     assert list(report.problems) == ["empty"]
 
 
+def test_base_people_get_nothing_on_top_of_what_they_taught(house):
+    house.store.add_person(Person("otto", house.store.history("ana")))
+    assert "otto" not in house.pieces.newcomers(TASK)
+    assert "a base person of the task adapter" in house.pieces.assemble(["otto"], TASK).problems["otto"]
+
+
 def test_people_without_anything_to_read_stop_nobody(house, tmp_path):
     report = house.pieces.assemble(["empty", "xenia"], TASK)
     assert list(report.made) == ["xenia"]

@@ -312,6 +312,8 @@ def test_a_shared_prefix_is_computed_once_and_nothing_changes(exact, random_row,
         torch.testing.assert_close(model.hidden(once, adapters), whole)
     saved = sum(int(batch.prefix[batch.owner == u].sum() - batch.prefix[batch.owner == u][0]) for u in range(len(people)))
     assert len(once.ids) == batch.n_tokens - saved
+    with pytest.raises(AssertionError, match="shared prefix"):
+        model.plan(batch, prefix_once=True)
 
 
 def test_a_changed_piece_changes_later_modules_only(exact, random_row):

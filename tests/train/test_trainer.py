@@ -307,6 +307,10 @@ def test_a_new_person_inherits_nothing_from_the_slot(exact):
     assert torch.equal(slots.weights[0], layout.init_row(0, "ana", torch.float64))
     assert not any(t[0].any() for t in (slots.gradient, slots.moment_1, slots.moment_2, slots.step))
     assert slots.total.tolist() == [3, 5]
+    gates = Slots(Subject(layout, gates=True), SETTINGS, 1, exact.device, torch.float64)
+    for frozen in (torch.ones(layout.size), None):
+        gates.admit(0, torch.zeros(gates.weights.shape[1]), 3, frozen)
+    assert not gates.frozen.any()
 
 
 def test_one_person_who_diverges_harms_nobody(exact, monkeypatch):

@@ -54,7 +54,7 @@ def list_(
         return emit([asdict(row) for row in shown])
     if not rows:
         return note("there is no adapter yet; make one: idiolect train USER --task TASK")
-    columns = ("", "digest", "person", "task", "base", "variant", "rank", "size", "loss", "made")
+    columns = ("", "digest", "kind", "person", "task", "base", "variant", "rank", "size", "loss", "made")
     out().print(table(columns, map(_cells, shown), right=("rank", "size", "loss"), flexible=("person",)))
     if len(shown) < len(rows):
         note(f"the newest {len(shown):,} of {count(len(rows), 'adapter')}; see all: idiolect adapters list --limit 0")
@@ -68,6 +68,7 @@ def _cells(row: AdapterRow) -> tuple[str, ...]:
     return (
         "●" if row.is_head else "",
         digest,
+        row.kind,
         person,
         row.task,
         row.base_name,

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from idiolect import __version__
-from idiolect.cli import adapters, bench, demo, doctor, evals, generate, history, pieces, train
+from idiolect.cli import adapters, bench, demo, doctor, generate, history, pools, studies, train
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, Given, JsonOption, StoreOption
 from idiolect.cli.output import error_line
 from idiolect.errors import IdiolectError, InputError
@@ -86,8 +86,8 @@ app.add_typer(history.app, name="history")
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.add_typer(adapters.app, name="adapters")
-app.add_typer(pieces.app, name="pieces")
-app.add_typer(evals.app, name="evals")
+app.add_typer(pools.app, name="pieces")  # the app of pieces.py, with the commands of pools.py
+app.add_typer(studies.app, name="evals")  # the app of evals.py, with the commands of studies.py
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

@@ -1,4 +1,4 @@
-"""`idiolect demo`: a made-up population gets an adapter each, and a table shows what that brought.
+"""`idiolect demo`: a made-up population gets an adapter each, newcomers theirs from pieces, and tables show what that brought.
 
 Nobody knows from a text alone how these people file it: one calls a senator's cookbook politics, another food. So whoever
 does not know the person is right half the time on such texts, and another person's adapter helps nobody.
@@ -19,6 +19,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from idiolect.cli import demo_newcomers
 from idiolect.cli.options import (
     BaseOption,
     DeviceOption,
@@ -93,17 +94,21 @@ def demo(
         with open_house(ctx, str(folder / "store"), base, device, dtype) as house:
             for stage in ("task", "user"):
                 tell_modules(house, stage, options, "--modules")
+            demo_newcomers.send_home(house)
             with stages() as progress:
                 evaluation = house.evaluate(
                     file, TASK, folder, targets=sizes.people, arms=ARMS, options=options, task_overrides=options.overrides,
                     command="idiolect demo", on_stage=progress,
                 )  # fmt: skip
+                chapter = demo_newcomers.tell(house, TASK, targets, seed, folder, progress)
         results = codec.loads((folder / "results.json").read_text(encoding="utf-8"))
     example = _example(evaluation, targets)
     verdict = _verdict(results)
     if wants_json(ctx, json):
-        return emit({"verdict": verdict, "example": example, "results": results, "folder": str(out_) if out_ else None})
+        where = {"folder": str(out_) if out_ else None}
+        return emit({"verdict": verdict, "example": example, "newcomers": chapter.to_dict(), "results": results, **where})
     _show(results, example, verdict)
+    demo_newcomers.show(out(), chapter, out_)
     _next_steps(out_, targets[0], base or given(ctx).base)
 
 
@@ -224,6 +229,7 @@ def _next_steps(folder: Path | None, person: Person, base: str | None) -> None:
         lines = [
             f"idiolect generate {person.id} {text} --task {TASK} --compare{store}{with_base}",
             f"idiolect adapters list --user {person.id}{store}",
+            f"idiolect pieces inspect {demo_newcomers.NAMES[0]} --task {TASK}{store}{with_base}",
             f"idiolect history show {person.id}{store}",
         ]
     own = [

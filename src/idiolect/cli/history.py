@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from idiolect.cli.output import count, emit, note, out, say, table
 from idiolect.errors import InputError
 
 if TYPE_CHECKING:
-    from idiolect.store.records import Deletion
+    from idiolect.store.records import Affected, Deletion
     from idiolect.types import AdapterManifest, Item
 
 app = typer.Typer(no_args_is_help=True, help="Import, list, show and delete people's histories.")
@@ -111,7 +112,7 @@ def delete(
         others = {digest: house.store.manifest(digest) for digest in gone.made_from}
     if wants_json(ctx, json):
         made_from = [{"digest": digest, "task": other.task, "kind": other.kind} for digest, other in others.items()]
-        return emit({"user": user, **asdict(gone), "made_from": made_from})
+        return emit({"user": user, **asdict(gone), "made_from": made_from, "affected": list(map(_affected, gone.affected))})
     _tell(user, gone, others)
 
 
@@ -137,8 +138,22 @@ def _tell(user: str, gone: Deletion, others: dict[str, AdapterManifest]) -> None
             say("    run the evaluation that it belongs to in a new folder, and remove the old one")
         else:
             say(f"    idiolect train --stage task --task {task} --data FILE, then idiolect train --all --task {task}")
+    if gone.n_pieces:
+        n = len(gone.affected)
+        say(f"{count(gone.n_pieces, 'piece')} withdrawn, {count(n, 'adapter')} of others with them" + (":" if n else ""))
+    for one in gone.affected:
+        say(f"    {one.user_id or one.kind} · {one.task} · {one.digest[:12]}" + (", which was in use" if one.was_head else ""))
+    for other, task in dict.fromkeys((one.user_id or "", one.task) for one in gone.affected if one.was_head):
+        note(f"to assemble theirs anew: idiolect pieces assemble {shlex.quote(other)} --task {task}")
+    for export in gone.stale_exports:
+        note(f"still holds what was theirs, and is not ours to remove: {export.place}")
     if not gone.scrubbed:
         note("another process was reading: deleted pages stay in the database's log until that process ends")
+
+
+def _affected(one: Affected) -> dict[str, Any]:
+    """Without the manifest, which tells of the other person's history."""
+    return {name: getattr(one, name) for name in ("user_id", "digest", "kind", "task", "variant", "was_head")}
 
 
 def _record(item: Item) -> dict[str, Any]:

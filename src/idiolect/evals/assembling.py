@@ -1,6 +1,6 @@
 """The arms of pieces: what each of them makes for every target, and what is kept of it.
 
-    Shared + newcomers ─▶ Made: a bank with everybody's adapter in it, and its key for everybody
+Shared + newcomers ─▶ Made: a bank with everybody's adapter in it, and its key for everybody
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from idiolect.config import TrainConfig
 from idiolect.evals.arms import BY_LOT
@@ -73,12 +75,13 @@ class Kitchen:
 
     def make(self, variant: str) -> list[Made]:
         """An arm's adapters: once, or once with each seed where they hang on a lot."""
+        pool, settings = self.shared.pool, self.plan.assembly
         makers: Mapping[str, Callable[[int], Made]] = {
-            "pieces": lambda seed: self._cited(self.shared.pool, *self.assembled()),
+            "pieces": lambda seed: self._cited(pool, *self.assembled()),
             "nearest": lambda seed: self._nearest(),
             "uniform": lambda seed: self._uniform(),
-            "random-pieces": lambda seed: self._chosen(self.shared.pool, replace(self.plan.assembly, choice="random", seed=seed)),
-            "random-gates": lambda seed: self._chosen(random_gates(self.shared.pool, seed), self.plan.assembly),
+            "random-pieces": lambda seed: self._chosen(pool, replace(settings, choice="random", seed=seed)),
+            "random-gates": lambda seed: self._chosen(random_gates(pool, seed), settings),
             "search": lambda seed: self._searched(),
             "residual": lambda seed: self._residual(),
             "subspace": lambda seed: self._subspace(),
@@ -109,7 +112,7 @@ class Kitchen:
                 bank.cite(user, pool.key, record.entries)
             else:
                 bank.put(user, *pool.adapter(record.entries, record.combine))
-        kept = sum(len(record.to_bytes()) for record in records.values()) / len(self.people)
+        kept = sum(len(record.to_bytes(self.base.tokenizer.digest)) for record in records.values()) / len(self.people)
         return Made(bank, {user: user for user in records}, seconds, kept, about or {})
 
     def _uniform(self) -> Made:
@@ -127,7 +130,7 @@ class Kitchen:
         kept = [Person(p.id, newest(p, self.recipe.max_history)) for p in self.people]
         store = self.workshop.store
         sharers = self.workshop.vectors(task, [store.person(user) for user in sorted(self.shared.adapters)], most)
-        mean = sum(sharers.values()) / len(sharers)
+        mean = np.mean(list(sharers.values()), axis=0)
         found = {user: nearest(vector, sharers, mean) for user, vector in self.workshop.vectors(task, kept, most).items()}
         keys = {user: self.shared.adapters[sharer] for user, sharer in found.items()}
         return Made(self._bank(self.shared.pool), keys, time.monotonic() - began, DIGEST_BYTES)

@@ -139,9 +139,7 @@ class Costs:
                 "people_for_claim": self.compute_reaches(CLAIMED_COMPUTE),
                 "people_for_one": self.compute_reaches(1.0),
             },
-            "curve": [
-                {"people": n, "storage_ratio": self.storage(n), "flop_ratio": self.compute(n)} for n in POPULATIONS
-            ],
+            "curve": [{"people": n, "storage_ratio": self.storage(n), "flop_ratio": self.compute(n)} for n in POPULATIONS],
         }
 
 
@@ -212,16 +210,20 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
 def markdown(results: Mapping[str, Any]) -> str:
     """The text of `report.md`."""
     storage, flop = results["storage"], results["flop"]
-    rows = [
-        [f"{at['people']:,}", f"{at['storage_ratio']:.2f}", f"{at['flop_ratio']:.2f}"] for at in results["curve"]
-    ]
+    rows = [[f"{at['people']:,}", f"{at['storage_ratio']:.2f}", f"{at['flop_ratio']:.2f}"] for at in results["curve"]]
     one = [
-        ["storage, bytes", f"{storage['adapter_bytes']:,.0f}", f"{storage['record_bytes']:,.0f}", f"{storage['pool_bytes']:,.0f}"],
+        [
+            "storage, bytes",
+            f"{storage['adapter_bytes']:,.0f}",
+            f"{storage['record_bytes']:,.0f}",
+            f"{storage['pool_bytes']:,.0f}",
+        ],
         ["compute, GFLOP", *(f"{flop[name] / 1e9:,.2f}" for name in ("adapter", "record", "pool"))],
     ]
     parts = [
         f"# Cost of pieces against one adapter each: {results['task']} on {results['base']}",
-        f"Measured on {results['n_people']} people and {results['sharers']} sharers, k = {results['k']}; {seconds_text(results['seconds'])}.",
+        f"Measured on {results['n_people']} people and {results['sharers']} sharers, k = {results['k']}; "
+        f"{seconds_text(results['seconds'])}.",
         pipe_table(["", "adapter, each person", "record, each person", "pool, once"], one),
         _claim("storage", storage),
         _claim("compute", flop),
@@ -244,9 +246,9 @@ def _claim(what: str, found: Mapping[str, Any]) -> str:
 
 
 _READING = (
-    "Bytes are of files as they are kept: an adapter's record, an assembly record, the pool's tensors. FLOP are counted from tokens "
-    "and the sizes of the base; the pool's hold the training of the sharers' adapters and gates. What sharers gain from their own "
-    "adapters is not set against it."
+    "Bytes are of files as they are kept: an adapter's record, an assembly record, the pool's tensors. FLOP are counted from "
+    "tokens and the sizes of the base; the pool's hold the training of the sharers' adapters and gates. What sharers gain from "
+    "their own adapters is not set against it; the reading of histories by which sharers are chosen is left out."
 )
 
 

@@ -83,6 +83,7 @@ def doing_it_again(results: Mapping[str, Any]) -> list[str]:
 
 
 def seconds_text(seconds: float) -> str:
+    """A time for reading."""
     return f"{seconds / 60:.1f} minutes" if seconds >= 120 else f"{seconds:.1f} seconds"
 
 

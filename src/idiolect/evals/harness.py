@@ -38,57 +38,12 @@ from idiolect.evals.pooling import PiecePlan, Shared, Workshop, pool_settings
 from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery
 from idiolect.model.bank import Bank
 from idiolect.model.base import Base
+from idiolect.pieces.scoring import example_losses
 from idiolect.pieces.select import Sharers
 from idiolect.store.store import Store
 from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
 from idiolect.types import Item, Person, Retriever, digest_of
-
-Step = Callable[[int, str, float | None], None]
-"""(how many are done, a remark, seconds to go where they are known)."""
-
-OnStage = Callable[[str, int], Step]
-"""(what begins, how many of it) → what to call with each step."""
-
-
-def silent(title: str, total: int) -> Step:
-    """No progress shown."""
-    return lambda done, remark, left_s: None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to evaluate.
-
-    Attributes:
-        targets: ids of the people who get an adapter; everybody else in the store is a base person.
-        stage_1, stage_2: settings of the two stages.
-        k: items retrieved by the arms that retrieve.
-        max_history: newest items of each target that are trained on.
-        task_examples: examples that stage 1 is sampled to; None: all.
-        free: decode label tasks token by token instead of scoring the label set.
-        pieces: sharers and assembly, for the arms that are made of pieces.
-    """
-
-    task: Task
-    targets: tuple[str, ...]
-    stage_1: TrainConfig
-    stage_2: TrainConfig
-    arms: tuple[str, ...] = DEFAULT_ARMS
-    k: int = 1
-    max_history: int | None = None
-    task_examples: int | None = None
-    free: bool = False
-    sampling: Sampling = GREEDY
-    base_items: tuple[tuple[str, Item], ...] = ()
-    pieces: PiecePlan = PiecePlan()
-
-    def recipe(self, variant: TaskVariant, config: TrainConfig) -> Recipe:
-        """The recipe of one retrieval variant."""
-        retrievers: dict[TaskVariant, Retriever] = {"k0": "none", "rag": "bm25", "random": "random"}
-        k = 0 if variant == "k0" else self.k
-        return Recipe(self.task, config, retrievers[variant], k, self.max_history)
-
 
 @dataclass
 class _Run:
@@ -161,10 +116,8 @@ def prepared(base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent
     return run.bases["k0"], sharers
 
 
-def kitchen(
-    base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent, workshop: Workshop | None = None
-) -> Kitchen:
-    """What the plan's arms of pieces on the plain prompt are made in: its pool, and the targets as newcomers. Answers nothing."""
+def kitchen(base: Base, store: Store, plan: Plan, *, on_stage: OnStage = silent, workshop: Workshop | None = None) -> Kitchen:
+    """Where the plan's arms of pieces on the plain prompt are made: its pool, and the targets as newcomers. Answers nothing."""
     run = _Run(base, store, plan, on_stage, workshop or Workshop(base, store))
     run.people = [store.person(user) for user in plan.targets]
     _choose_sharers(run)
@@ -268,7 +221,9 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
     bank = Bank.on(run.bases[arm.task_adapter], run.store.blob_path)
     predictions, seconds = _answers(run, name, bank, keys)
     made = set(keys.values())
-    return ArmOutcome(predictions, seconds + _training_seconds(run, made), _bytes_per_person(run, made))
+    seconds += _training_seconds(run, made)
+    losses = _losses(run, arm.task_adapter, bank, keys) if run.plan.task.kind == "text" else {}
+    return ArmOutcome(predictions, seconds, _bytes_per_person(run, made), losses=losses)
 
 
 def _of_pieces(run: _Run, name: str, made: Sequence[Made]) -> ArmOutcome:
@@ -298,6 +253,22 @@ def _answers(run: _Run, name: str, bank: Bank, keys: Mapping[str, str]) -> tuple
             on_done=lambda done: step(done, "", (time.monotonic() - asked) * (len(questions) - done) / done),
         )
     return {key: c.text for key, c in completions.items()}, time.monotonic() - began
+
+
+def _losses(run: _Run, variant: TaskVariant, bank: Bank, keys: Mapping[str, str]) -> dict[str, float]:
+    """What each true answer costs the model that answers, nats per token, by query key.
+
+    Where texts are free and a base is small, this tells arms apart long before the words that greedy decoding picks do.
+    """
+    base, recipe = run.bases[variant], run.plan.recipe(variant, run.plan.stage_2)
+    asked = [(q.key, q.adapter, tokens) for q in _questions(run, variant, keys) for tokens in recipe.render(base, [q.example])]
+    found: dict[str, float] = {}
+    for start in range(0, len(asked), _TOGETHER):
+        part = asked[start : start + _TOGETHER]
+        adapters = bank.stack([adapter for _, adapter, _ in part])
+        losses = example_losses(base, adapters, [(row, tokens) for row, (_, _, tokens) in enumerate(part)])
+        found |= {key: loss for (key, _, _), loss in zip(part, losses.tolist(), strict=True)}
+    return found
 
 
 def _majority(run: _Run) -> ArmOutcome | None:
@@ -389,40 +360,3 @@ def _evaluation(
 def _settings(run: _Run) -> dict[str, Any]:
     pieces = {"pieces": run.about_pieces} if run.about_pieces else {}
     return settings_of(run.base, run.plan) | {"stage_seconds": run.stage_seconds} | pieces
-
-
-def settings_of(base: Base, plan: Plan) -> dict[str, Any]:
-    """What a report says of how an evaluation was run."""
-    return {
-        "base_fingerprint": base.fingerprint,
-        "device": str(base.device),
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "stage_1": plan.stage_1.model_dump(mode="json"),
-        "stage_2": plan.stage_2.model_dump(mode="json"),
-        "k": plan.k,
-        "max_history": plan.max_history,
-        "task_examples": plan.task_examples,
-        "decoding": "free" if plan.free or not plan.task.labels else "scored labels",
-    }
-
-
-def said_of(base: Base, plan: Plan, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """The part of `results.json` that every report has."""
-    return {
-        "task": plan.task.name,
-        "base": base.name,
-        "n_people": len(plan.targets),
-        "seed": plan.stage_2.seed,
-        "seconds": round(seconds, 2),
-        "settings": settings_of(base, plan),
-        "versions": dict(about.get("versions", {})),
-        "hardware": dict(about.get("hardware", {})),
-        "command": about.get("command", ""),
-    }
-
-
-def choose_targets(store: Store, n: int) -> tuple[str, ...]:
-    """The n people with the longest histories, ties by id, among those with a query."""
-    with_queries = {summary.id for summary in store.people() if summary.n_queries}
-    ranked: Sequence[str] = store.most_active(len(store.people()))
-    return tuple(user for user in ranked if user in with_queries)[:n]

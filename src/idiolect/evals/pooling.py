@@ -3,8 +3,8 @@
     everybody but the targets ─ choose ─▶ sharers ─ stage 2 ─▶ adapters ─ gates ─▶ pieces, as far as they are shared ─▶ Pool
 
 Sharers are kept out of stage 1: in Per-Pcs the people of the task adapter, the sharers and the targets are three disjoint sets.
-Adapters stay in the evaluation's store. Gates lie beside it in files named by what they were trained from, and vectors of people
-are kept in memory, so that neither a second run nor the next condition of a study pays for them again.
+Adapters stay in the evaluation's store. Gates lie beside it in files named by what they were trained from, and vectors of
+people are kept in memory, so that neither a second run nor the next condition of a study pays for them again.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class PiecePlan:
     """
 
     selection: Selection = SELECTION
-    consent: Consent = Consent()
+    consent: Consent = field(default_factory=Consent)
     gates: TrainConfig = GATES
-    assembly: Settings = Settings()
+    assembly: Settings = field(default_factory=Settings)
     max_history: int | None = None
     apart: tuple[str, ...] = ()
     noise: float = 0.0
     seeds: tuple[int, ...] = (0, 1, 2)
-    search: Search = Search()
-    residual: Residual = Residual()
+    search: Search = field(default_factory=Search)
+    residual: Residual = field(default_factory=Residual)
     directions: int = 64
 
 

@@ -3,8 +3,8 @@
     a sharer's items ─ by lot ─┬─ members ─▶ adapter, gates ─▶ pieces ─▶ pool ─▶ targets' assembled adapters
                                └─ held out ──────────────────────────────────▶ can they be told from members?
 
-Every attack is run by what an attacker could hold: a sharer's pieces, with their gates or the gates' directions alone; a target's
-assembled adapter; gates alone. Beside them stand two that cannot know anything, and must be at 0.5: the base, and random gates.
+Every attack is run by what an attacker could hold: a sharer's pieces, with their gates or the gates' directions alone; a
+target's assembled adapter; gates alone. Beside them stand two that know nothing and must be at 0.5: the base and random gates.
 Items are held out by lot, not the newest: those are about other things than older ones, and would be told apart for that.
 """
 
@@ -289,11 +289,11 @@ def markdown(results: Mapping[str, Any]) -> str:
 _READING = "\n".join(
     (
         "* AUC: how often a member scores higher than another item; 0.5 is a guess. Intervals resample sharers.",
-        "* *pieces*: a sharer's shared pieces put together again, without gates or behind them. *assembled adapter*: the target's "
-        "that leans on the sharer the most. *gate probe*: gates and the base alone.",
+        "* *pieces*: a sharer's shared pieces put together again, without gates or behind them. *assembled adapter*: the "
+        "target's that leans on the sharer the most. *gate probe*: gates and the base alone.",
         "* *held out*: items of the same sharers; telling them from members is membership inference. *other people's*: telling "
         "whose text it is, which every adapter that personalises anything allows.",
-        "* Controls know nothing of membership. Where one of them is not at 0.5 against held-out items, the split itself can be told.",
+        "* Controls know nothing of membership. Where one is not at 0.5 against held-out items, the split itself can be told.",
         "* An assembled adapter does not change with the length of gates, so publishing directions only costs nothing there.",
     )
 )

@@ -37,6 +37,11 @@ _STUDY_NOTE = (
     "noise. The task adapter, and what each person's own adapter became, are the same in all conditions."
 )
 
+_LOSS_NOTE = (
+    "Mean loss per token of the answer that the person gave, under the model that answers for them. It sees a person's hand "
+    "in every token, and so tells arms apart where a small base's greedy answers share hardly a word with the true ones."
+)
+
 Results = Mapping[str, Any]
 """The content of `results.json`."""
 
@@ -91,6 +96,7 @@ def markdown(results: Results) -> str:
         "![Arms, and the gain of each person](plot.png)",
         "## Every comparison",
         _versus_table(results),
+        *_loss_section(results),
         *_floor_section(results["floors"]),
         *_pool_section(results["settings"].get("pieces", {})),
         *_study_section(results),
@@ -102,7 +108,7 @@ def markdown(results: Results) -> str:
 
 
 def _gating_verdict(results: Results) -> list[str]:
-    """What the control says, where it was run: gates that are no better than random ones added nothing, and that stands first."""
+    """What the control says, where it was run: gates no better than random ones added nothing, and that stands first."""
     versus = results["arms"].get(PERPCS, {}).get("vs", {}).get(RANDOM_GATES)
     if versus is None:
         return []
@@ -114,7 +120,9 @@ def _gating_verdict(results: Results) -> list[str]:
     if "gates" in tried:
         said += f", gates of {tried['gates']['steps']} steps at {tried['gates']['learning_rate']:g}"
     figures = f"Δ {_delta(versus)}, p {_p(versus, 'p_query')} per query"
-    return [f"**Gating added nothing here**: Per-Pcs is not clearly better than random gates ({figures}). Tried: {said or '–'}."]
+    return [
+        f"**Gating added nothing here**: Per-Pcs is not clearly better than random gates ({figures}). Tried: {said or '–'}."
+    ]
 
 
 def _pool_section(pieces: Mapping[str, Any]) -> list[str]:
@@ -211,10 +219,22 @@ def _versus_table(results: Results) -> str:
         for other, versus in arm["vs"].items()
     ]
     return (
-        pipe_table(["arm", "against", "Δ [95 %]", "p query", "p person"], rows, n_text=2)
-        if rows
-        else "Only one arm was run."
+        pipe_table(["arm", "against", "Δ [95 %]", "p query", "p person"], rows, n_text=2) if rows else "Only one arm was run."
     )
+
+
+def _loss_section(results: Results) -> list[str]:
+    """What the true answers cost each arm."""
+    found = [(name, arm["answer_loss"]) for name, arm in _ordered(results) if "answer_loss" in arm]
+    if not found:
+        return []
+    rows = [
+        [title(name), f"{loss['mean']:.3f}", title(other), _delta(versus), _p(versus, "p_query"), _p(versus, "p_person")]
+        for name, loss in found
+        for other, versus in (loss["vs"].items() or [(NONPERS, None)])
+    ]
+    header = ["arm", "nats per token ↓", "against", "Δ [95 %]", "p query", "p person"]
+    return ["## What the true answers cost", pipe_table(header, rows), _LOSS_NOTE]
 
 
 def _floor_section(floors: Mapping[str, Any]) -> list[str]:
@@ -247,7 +267,7 @@ def _reading(results: Results) -> str:
             "* Intervals in the plot are of each arm alone. All arms answer the same queries, so judge by Δ, not by overlap.",
             "* An OPPU arm and its control share the task adapter and differ only in the user adapter. "
             "A gain over the stranger's adapter shows that it is this person's adapter that helps, not more training.",
-            "* Arms that hang on a lot are means over seeds; beside their primary metric stand the least and the greatest of a seed.",
+            "* Arms that hang on a lot are means over seeds; in brackets, the least and the greatest of a seed.",
             "* *s/person*: seconds of training and answering, divided by people. *invalid*: answers that could not be read.",
             "* `predictions.jsonl` holds what people wrote: keep this folder as private as their histories.",
         )

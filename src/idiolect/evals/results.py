@@ -35,6 +35,7 @@ class ArmOutcome:
         predictions: answer text by query key (`OwnedQuery.key`).
         seconds: wall-clock time of what this arm needed: training its adapters, and answering.
         bytes_per_person: what is kept for each person because of this arm, mean over people; 0 where nothing is.
+        losses: what the true answer cost the model, nats per token, by query key; empty where that was not asked.
         repeats: the same arm's answers with other seeds, where it hangs on a lot; figures are means over all of them.
     """
 
@@ -42,6 +43,7 @@ class ArmOutcome:
     seconds: float = 0.0
     bytes_per_person: float = 0.0
     repeats: tuple[Mapping[str, str], ...] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def runs(self) -> tuple[Mapping[str, str], ...]:
@@ -93,9 +95,7 @@ class Evaluation:
     @cached_property
     def runs(self) -> dict[str, list[Scores]]:
         """Scores of every seed by arm."""
-        return {
-            name: [score(self.kind, self.golds, run, self.labels) for run in arm.runs] for name, arm in self.arms.items()
-        }
+        return {name: [score(self.kind, self.golds, run, self.labels) for run in arm.runs] for name, arm in self.arms.items()}
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -117,6 +117,16 @@ class Evaluation:
         _, higher_is_better = primary_metric(self.kind)
         a, b = self.scores[name].per_query, self.scores[other].per_query
         return compare(a, b, self.owner, higher_is_better, self.seed)
+
+    def compare_losses(self, name: str, other: str) -> Comparison | None:
+        """Arm against arm on what the true answers cost; None where it is not known of both. Lower is better."""
+        a, b = self.arms[name].losses, self.arms[other].losses
+        both = [key for key in self.owner if key in a and key in b]
+        if not both:
+            return None
+        mine, theirs = ({key: arm[key] for key in both} for arm in (a, b))
+        owner = {key: self.owner[key] for key in both}
+        return compare(mine, theirs, owner, higher_is_better=False, seed=self.seed)
 
     def person_gains(self) -> dict[str, float]:
         """OPPU minus non-personalised for each person, in the metric's units; empty unless both were run."""
@@ -157,14 +167,28 @@ def _arm(evaluation: Evaluation, name: str, versus: tuple[str, ...]) -> dict[str
     outcome, scores, runs = evaluation.arms[name], evaluation.scores[name], evaluation.runs[name]
     primary = [run.metrics[primary_metric(evaluation.kind)[0]] for run in runs]
     spread = {"seeds": len(runs), "spread": [min(primary), max(primary)]} if len(runs) > 1 else {}
-    return spread | {
-        "metrics": dict(scores.metrics),
-        "per_person_mean": per_person_mean(scores.per_query, evaluation.owner),
-        "vs": {other: _versus(evaluation.compare(name, other)) for other in versus},
-        "seconds": outcome.seconds,
-        "bytes_per_person": outcome.bytes_per_person,
-        "invalid_share": scores.invalid_share,
-    }
+    return (
+        spread
+        | _answer_loss(evaluation, name, versus)
+        | {
+            "metrics": dict(scores.metrics),
+            "per_person_mean": per_person_mean(scores.per_query, evaluation.owner),
+            "vs": {other: _versus(evaluation.compare(name, other)) for other in versus},
+            "seconds": outcome.seconds,
+            "bytes_per_person": outcome.bytes_per_person,
+            "invalid_share": scores.invalid_share,
+        }
+    )
+
+
+def _answer_loss(evaluation: Evaluation, name: str, versus: tuple[str, ...]) -> dict[str, Any]:
+    """What the true answers cost an arm, where that is known."""
+    losses = evaluation.arms[name].losses
+    if not losses:
+        return {}
+    compared = {other: found for other in versus if (found := evaluation.compare_losses(name, other)) is not None}
+    mean = sum(losses.values()) / len(losses)
+    return {"answer_loss": {"mean": mean, "n": len(losses), "vs": {other: _versus(c) for other, c in compared.items()}}}
 
 
 def _versus(comparison: Comparison) -> dict[str, Any]:

@@ -81,7 +81,10 @@ STUDIES: Mapping[str, Study] = {
             "history", "the newcomer's history", (1, 5, 10, 50, None), _number_or_all,
             lambda plan, n: replace(plan, max_history=n),
         ),
-        Study("noise", "foreign items in the newcomer's history", (0.0, 0.1, 0.25, 0.5, 1.0), float, _pieces(noise=lambda _, x: x)),
+        Study(
+            "noise", "foreign items in the newcomer's history", (0.0, 0.1, 0.25, 0.5, 1.0), float,
+            _pieces(noise=lambda _, share: share),
+        ),
     )
 }  # fmt: skip
 """Every study of quality; the cost curve is in cost.py."""
@@ -101,7 +104,9 @@ def get_study(name: str, values: str | None = None) -> tuple[Study, tuple[Value,
     try:
         return study, tuple(dict.fromkeys(study.read(word.strip()) for word in values.split(",") if word.strip()))
     except ValueError:
-        raise ConfigError(f"values {values!r} do not suit the study {name!r}; it takes e.g. {_shown(study.values[0])}") from None
+        raise ConfigError(
+            f"values {values!r} do not suit the study {name!r}; it takes e.g. {_shown(study.values[0])}"
+        ) from None
 
 
 def run_study(
@@ -134,12 +139,8 @@ def run_study(
     outcomes: dict[str, ArmOutcome] = dict(first.arms)
     pools: dict[str, list[Mapping[str, Any]]] = {}
     for name, many in plans.items():
-        done = [
-            evaluate(
-                base, store, replace(one, arms=arms, pieces=replace(one.pieces, apart=apart)), on_stage=on_stage, workshop=workshop
-            )
-            for one in many
-        ]
+        kept_apart = (replace(one, arms=arms, pieces=replace(one.pieces, apart=apart)) for one in many)
+        done = [evaluate(base, store, one, on_stage=on_stage, workshop=workshop) for one in kept_apart]
         for arm in arms:
             column = name if arm == PERPCS else f"{name} · {ARMS[arm].title}"
             outcomes[column] = _together([each.arms[arm] for each in done])
@@ -153,7 +154,9 @@ def _varied(plan: Plan, study: Study) -> tuple[str, ...]:
     arms = tuple(name for name in parse_arms(",".join(plan.arms)) if ARMS[name].user_adapter != "none")
     fixed = [name for name in arms if ARMS[name].user_adapter not in OF_PIECES and study.name != "history"]
     if fixed or not arms:
-        raise ConfigError(f"the study {study.name!r} changes nothing about {', '.join(fixed) or 'these arms'}; give arms of pieces")
+        raise ConfigError(
+            f"the study {study.name!r} changes nothing about {', '.join(fixed) or 'these arms'}; give arms of pieces"
+        )
     return arms
 
 

@@ -232,6 +232,7 @@ class Plan:
             prefix_once: a prefix that a person's rows share stands in the stream once. Exact, and forward only: outside
                 attention it saves its share of all work.
         """
+        assert not (prefix_once and torch.is_grad_enabled()), "backward would count a shared prefix for one row only"
         lengths = batch.lengths
         starts = np.cumsum(lengths) - lengths
         within = np.arange(batch.n_tokens) - np.repeat(starts, lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,17 @@ def to_record(layout: Layout, row: Tensor, origin: Mapping[str, str] | None = No
         origin: what it was made on (`Base.origin`), so that whoever loads it can see whether it belongs there.
     """
     meta = {"layout": layout.key} | ({"origin": canonical_json(dict(origin))} if origin else {})
-    return save({"row": row.detach().to("cpu", torch.float32).contiguous()}, metadata=meta)
+    return _in_order(save({"row": row.detach().to("cpu", torch.float32).contiguous()}, metadata=meta))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its header sorted: safetensors writes metadata in an order that changes from call to call, and equal
+    adapters must be equal bytes, in every store.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = canonical_json(json.loads(data[8 : 8 + size])).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def read_record(path: Path) -> Record:
@@ -103,6 +114,9 @@ def write_peft(folder: Path, layout: Layout, row: Tensor, base_name: str, extra:
     Args:
         folder: must not exist yet, or be empty.
         extra: written beside them as EXPORTED (the manifest).
+
+    Raises:
+        FileFormatError: there is something in the folder already, or it cannot be written.
     """
     tensors = {}
     for name, (a, b) in layout.matrices(row.detach().to("cpu", torch.float32)).items():
@@ -121,18 +135,26 @@ def write_peft(folder: Path, layout: Layout, row: Tensor, base_name: str, extra:
         "inference_mode": True,
         "init_lora_weights": True,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        part = Path(temporary) / "adapter"
-        part.mkdir()
-        save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
-        (part / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        if extra is not None:
-            (part / EXPORTED).write_text(json.dumps(extra, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        try:
-            os.replace(part, folder)
-        except OSError:
-            raise FileFormatError(f"{folder} exists and is not an empty folder; choose another --out") from None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            part = Path(temporary) / "adapter"
+            part.mkdir()
+            save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
+            (part / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            if extra is not None:
+                (part / EXPORTED).write_text(json.dumps(extra, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            _put(part, folder)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise FileFormatError(f"{folder} cannot be written ({why}); choose another --out") from None
+
+
+def _put(part: Path, folder: Path) -> None:
+    try:
+        os.replace(part, folder)
+    except OSError:
+        raise FileFormatError(f"{folder} exists and is not an empty folder; choose another --out") from None
 
 
 def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
@@ -149,8 +171,10 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except KeyError as error:
         raise FileFormatError(f"{folder.name}: adapter_config.json: {error.args[0]} is missing") from None
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, SafetensorError) as error:
         raise FileFormatError(f"{folder.name}: not a PEFT folder with safetensors ({type(error).__name__})") from None
+    if rank < 1 or not math.isfinite(alpha):
+        raise FileFormatError(f"{folder.name}: adapter_config.json: r is {rank} and lora_alpha {alpha:g}, which no adapter has")
     for key, plain in {"peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False}.items():
         if config.get(key, plain) != plain:
             raise FileFormatError(f"{folder.name}: adapter_config.json: {key} is {config[key]!r}; only {plain!r} is read")
@@ -168,6 +192,10 @@ def read_peft(folder: Path, sites: Sequence[Site]) -> tuple[Layout, Tensor]:
     halves = {f"{_PREFIX}{name}.lora_{half}.weight" for name in found for half in "AB"}
     if tensors.keys() != halves:
         raise FileFormatError(f"{folder.name}: {len(tensors.keys() ^ halves)} tensors are missing or of another kind")
+    if not tensors or any(tensor.ndim != 2 for tensor in tensors.values()):
+        raise FileFormatError(f"{folder.name}: adapter_model.safetensors holds something else than pairs of matrices")
+    if n := sum(rank not in tensor.shape for tensor in tensors.values()):  # before a row is made that large
+        raise ShapeError(f"{folder.name}: adapter_config.json: r is {rank}, and {n} of its matrices do not fit that")
     pairs = {n: (tensors[f"{_PREFIX}{n}.lora_A.weight"].t(), tensors[f"{_PREFIX}{n}.lora_B.weight"].t()) for n in found}
     row = layout.row_of(pairs)
     if not bool(row.isfinite().all()):

@@ -390,17 +390,18 @@ class Record:
             key = PoolKey.from_dict(about["key"])
             k, temperature, combine, n_history = about["settings"]
             ids, weights = tensors["pieces"], tensors["weights"]
+            version, digest = about["version"], about["modules"]
         except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
             raise FileFormatError(f"not an assembly record ({type(error).__name__}); assemble the adapter again") from None
         layout = Layout.of(sites, key.rank, key.alpha, key.targets)
         modules = [site.name for group in layout.groups for site in group.sites]
-        if hashlib.sha256("\n".join(modules).encode()).hexdigest()[:16] != about["modules"] or len(modules) != len(ids):
+        if hashlib.sha256("\n".join(modules).encode()).hexdigest()[:16] != digest or len(modules) != len(ids):
             raise ShapeError("the record's modules are not this base's; it was assembled for another base")
         entries = {
             module: tuple((piece, weight) for piece, weight in zip(row, heavy, strict=True) if weight == weight)
             for module, row, heavy in zip(modules, ids.tolist(), weights.tolist(), strict=True)
         }
-        return cls(key, about["version"], k, temperature, entries, combine, n_history)
+        return cls(key, version, k, temperature, entries, combine, n_history)
 
 
 def read_assembled(path: Path, sites: Sequence[Site]) -> tuple[Record, dict[str, str]]:
@@ -410,7 +411,11 @@ def read_assembled(path: Path, sites: Sequence[Site]) -> tuple[Record, dict[str,
         FileFormatError: the file is not a record.
         ShapeError: the record is of another base.
     """
-    record = Record.from_bytes(path.read_bytes(), sites)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path.name}: not an assembly record ({type(error).__name__}); assemble it again") from None
+    record = Record.from_bytes(data, sites)
     origin = {"base": record.key.base, "task_adapter": record.key.task_adapter or ""}
     tokenizer = json.loads(header_of(path)["pool"])["tokenizer"]
     return record, origin | ({"tokenizer": tokenizer} if tokenizer else {})

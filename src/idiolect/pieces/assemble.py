@@ -192,7 +192,8 @@ class _Assembler:
         for site in self.groups[name]:
             cited = self._choose(site.name, features)
             self.chosen[site.name] = cited
-            self._part(site.name, cited).add(y, x, segments.of_tokens)
+            if any(cited):
+                self._part(site.name, cited).add(y, x, segments.of_tokens)
 
     def select(self, rows: Tensor) -> Applied:
         raise NotImplementedError("an assembly reads whole histories; it has no rows to select")

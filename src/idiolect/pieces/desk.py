@@ -162,7 +162,7 @@ class Pieces:
         Raises:
             EmptyHistory: nobody has such an adapter, or a history that is long enough.
         """
-        users = self._trained(get_task(task), variant)
+        users = self.trained(task, variant)
         if not users:
             raise EmptyHistory(
                 f"nobody uses an adapter of their own for {task} that they could share; train some: "
@@ -171,8 +171,9 @@ class Pieces:
         people = list(self.store.iter_people(users))
         return choose_sharers(people, get_task(task), selection, encode or base_encoder(self.base), on_progress)
 
-    def _trained(self, task: Task, variant: str) -> list[str]:
-        rows = self.store.adapters(kind="user", task=task.name, base=self.base.fingerprint)
+    def trained(self, task: str, variant: str = PLAIN) -> list[str]:
+        """Everybody who uses an adapter that was trained for this task: who can share."""
+        rows = self.store.adapters(kind="user", task=get_task(task).name, base=self.base.fingerprint)
         return sorted(row.user_id for row in rows if row.is_head and row.variant == variant and row.user_id)
 
     # -- assembling ------------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ class Pieces:
         """Assemble an adapter for each of these people from a pool, and put it into use. Nothing is trained.
 
         Args:
-            users: None: everybody who uses no adapter that was trained.
+            users: None: everybody who uses no adapter that was trained, base people left out.
             pool: digest of the pool, or how it begins; None: the only one for this task, base and task adapter.
             bare: from a pool of the base itself, without a task adapter.
 
@@ -202,7 +203,7 @@ class Pieces:
             BaseMismatch, TaskAdapterNotFound: the pool is of another base, or its task adapter is not here.
         """
         chosen = get_task(task)
-        people = self.newcomers(task, variant) if users is None else list(dict.fromkeys(users))
+        people = self.newcomers(task, variant, bare=bare) if users is None else list(dict.fromkeys(users))
         for user in people:
             self.store.require_person(user)
         settings = settings or Settings()
@@ -212,10 +213,18 @@ class Pieces:
         recipe = self._recipe(key, chosen, variant, settings)
         return assemble_people(self.store, self._order(key, recipe, settings), people, on_progress)
 
-    def newcomers(self, task: str, variant: str = PLAIN) -> list[str]:
-        """Everybody who uses no adapter that was trained for this task."""
-        trained = set(self._trained(get_task(task), variant))
-        return [person.id for person in self.store.people() if person.id not in trained]
+    def newcomers(self, task: str, variant: str = PLAIN, *, bare: bool = False) -> list[str]:
+        """Everybody who uses no adapter that was trained for this task, base people of the task adapter left out."""
+        found = self.store.adapters(kind="task", task=get_task(task).name, base=self.base.fingerprint)
+        under = next((row.digest for row in found if row.is_head and row.variant == variant), None)
+        others = {*self.trained(task, variant), *(() if bare else self._taught(under))}
+        return [person.id for person in self.store.people() if person.id not in others]
+
+    def _taught(self, task_adapter: str | None) -> frozenset[str]:
+        """Base people of a task adapter, who must get nothing on top of it."""
+        if task_adapter is None:
+            return frozenset()
+        return frozenset(parent.id for parent in self.store.parents(task_adapter) if parent.kind == "person")
 
     def _only(self, task: Task, variant: str, bare: bool) -> PoolRow:
         """The one pool there is for this task, base and the task adapter in use."""
@@ -266,7 +275,8 @@ class Pieces:
     def _order(self, key: PoolKey, recipe: Recipe, settings: Settings) -> Order:
         self.refresh()
         pool = self.pool(key)
-        return Order(self._based(key.task_adapter), pool, self._pools[key.digest][0], recipe, settings)
+        version, taught = self._pools[key.digest][0], self._taught(key.task_adapter)
+        return Order(self._based(key.task_adapter), pool, version, recipe, settings, taught)
 
     # -- withdrawing -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from idiolect.errors import EmptyHistory, IdiolectError
+from idiolect.errors import EmptyHistory, IdiolectError, InputError
 from idiolect.model.base import Base
 from idiolect.model.pieces import Pool, Record
 from idiolect.pieces.assemble import Newcomer, Settings, assemble
@@ -81,6 +81,7 @@ class Order:
         base: with the pool's task adapter merged in.
         version: the store's, of the pool as it was read.
         recipe: how histories are read; its config's rank and targets do not count.
+        taught: base people of the task adapter, who get nothing on top of it.
     """
 
     base: Base
@@ -88,6 +89,7 @@ class Order:
     version: str
     recipe: Recipe
     settings: Settings
+    taught: frozenset[str] = frozenset()
 
     @property
     def width(self) -> int:
@@ -147,6 +149,10 @@ def _newcomers(
     for user in users:
         try:
             person = store.person(user)
+            if user in order.taught:
+                raise InputError(
+                    "a base person of the task adapter under the pool; train a task adapter without them (--exclude)"
+                )
             if not person.history:
                 raise EmptyHistory("there is no history to assemble from; import one first: idiolect history import")
             manifests[user] = manifest = _manifest(order, history_manifest(order.base, order.recipe, person))

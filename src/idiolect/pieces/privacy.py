@@ -2,8 +2,8 @@
 
     score of a candidate text, higher where it looks trained on ─▶ AUC of members against items that were held out
 
-The losses of an attack are those of example_losses, with the base's taken off where the attacker calibrates: a text that is easy
-for everybody is no member for that. A gate is probed by what it is trained to be, a direction of its owner's inputs:
+The losses of an attack are those of example_losses, with the base's taken off where the attacker calibrates: a text that is
+easy for everybody is no member for that. A gate is probed by what it is trained to be, a direction of its owner's inputs:
 
     raw          Σ over modules of the mean over answer positions of x · g
     direction    the same of x and g without mean and length, so that what the length of g tells is gone
@@ -56,9 +56,7 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float:
     return float(_weighted(_ranked(scores, member), np.ones((1, len(scores))))[0])
 
 
-def attack(
-    scores: np.ndarray, member: np.ndarray, owner: np.ndarray, seed: int = 0, n_resamples: int = 1000
-) -> Attack:
+def attack(scores: np.ndarray, member: np.ndarray, owner: np.ndarray, seed: int = 0, n_resamples: int = 1000) -> Attack:
     """The AUC with its 95 % bootstrap interval, people drawn together with all their items.
 
     Args:

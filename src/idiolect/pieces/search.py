@@ -115,9 +115,7 @@ def moved(entries: Entries, at: Sequence[float]) -> dict[str, tuple[tuple[int, f
     return found
 
 
-def _judge(
-    base: Base, pool: Pool, entries: Mapping[str, Entries], looks: Mapping[str, Sequence[Rendered]]
-) -> list[float]:
+def _judge(base: Base, pool: Pool, entries: Mapping[str, Entries], looks: Mapping[str, Sequence[Rendered]]) -> list[float]:
     """Everybody's mean loss with these weights."""
     if not entries:
         return []

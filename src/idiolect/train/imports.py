@@ -9,6 +9,7 @@ PEFT knows only raw bases, so a folder of somebody else's does not say what it w
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ class Folder:
         said = self.exported
         if said is None:
             return
+        if said.kind == "assembled":
+            raise InputError(
+                f"{self.name}: was assembled from others' pieces, who may withdraw them; assemble it here: "
+                f"idiolect pieces assemble {shlex.quote(user)} --task {task.name}"
+            )
         if said.kind != "user":
             raise InputError(f"{self.name}: holds a {said.kind} adapter, which is nobody's; export a person's")
         if said.user_id != user:

@@ -1,7 +1,8 @@
 """Slots: the adapters in training, side by side, with everything that one person's optimiser remembers.
 
-(Or their gates, with the adapters frozen beside them.) One row of each tensor is one person: weights, gradient, AdamW's two moments, and scalars for step, number of steps and
-dropout key. One vectorised step serves all; nothing of one row is ever read for another.
+(Or their gates, with the adapters frozen beside them.) One row of each tensor is one person: weights, gradient, AdamW's two
+moments, and scalars for step, number of steps and dropout key. One vectorised step serves all; nothing of one row is ever
+read for another.
 
 AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, as torch.optim.AdamW computes it (betas 0.9 and 0.999,
 eps 1e-8). Clipping: by each person's own gradient norm, as torch.nn.utils.clip_grad_norm_.
@@ -90,8 +91,7 @@ class Slots:
     def admit(self, slot: int, row: Tensor, total: int, frozen: Tensor | None = None) -> None:
         """A new person takes the slot."""
         self.weights[slot] = row.to(self.weights)
-        if frozen is not None:
-            self.frozen[slot] = frozen.to(self.frozen)
+        self.frozen[slot] = 0 if frozen is None else frozen.to(self.frozen)
         self.gradient[slot], self.moment_1[slot], self.moment_2[slot] = 0, 0, 0
         self.step[slot], self.total[slot], self.active[slot] = 0, total, True
 

@@ -102,6 +102,8 @@ def manifest_of(
     """The manifest of an adapter to be: equal manifests make equal adapters."""
     config = recipe.config
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _NO_EFFECT}
+    if config.steps is None:  # so that what came to be before there was such a setting is still found
+        del settings["steps"]
     # What the prompts were cut to matters, not what was asked for: the base's context may be shorter.
     settings |= {"max_tokens": recipe.max_tokens(base), "dtype": str(base.dtype).removeprefix("torch.")}
     settings["tokenizer"] = base.tokenizer.digest  # with another one, the same items are another training
