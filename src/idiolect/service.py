@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from idiolect.engine.local import Engine
     from idiolect.engine.sampling import Sampling
-    from idiolect.evals.harness import OnStage, Plan
+    from idiolect.evals.plan import OnStage, Plan
     from idiolect.evals.pooling import PiecePlan
     from idiolect.evals.privacy import HeldOut
     from idiolect.evals.results import Evaluation
@@ -362,7 +362,8 @@ class Idiolect:
             pieces: who shares, and how adapters are assembled, for the arms of pieces.
         """
         _need_torch()
-        from idiolect.evals.harness import evaluate, silent
+        from idiolect.evals.harness import evaluate
+        from idiolect.evals.plan import silent
         from idiolect.evals.report import write
 
         plan = self._plan(
@@ -397,7 +398,7 @@ class Idiolect:
         """
         _need_torch()
         from idiolect.evals import cost, report, studies
-        from idiolect.evals.harness import silent
+        from idiolect.evals.plan import silent
 
         chosen = None if name == "cost" else studies.get_study(name, values)
         plan = self._plan(data, task, **asked)
@@ -432,7 +433,7 @@ class Idiolect:
         """
         _need_torch()
         from idiolect.evals import privacy
-        from idiolect.evals.harness import silent
+        from idiolect.evals.plan import silent
 
         plan, shown = self._plan(data, task, **asked), on_stage or silent
         with self._alone():
@@ -463,7 +464,7 @@ class Idiolect:
         """Import an evaluation's people, and say what to do with them."""
         from idiolect.engine.sampling import GREEDY
         from idiolect.evals.arms import DEFAULT_ARMS
-        from idiolect.evals.harness import Plan, choose_targets
+        from idiolect.evals.plan import Plan, choose_targets
         from idiolect.evals.pooling import PiecePlan
 
         options = options or TrainingOptions()

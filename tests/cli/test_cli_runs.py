@@ -103,13 +103,17 @@ def test_demo_runs_on_any_base(run, tmp_path, tiny_base):
     done = documents(run("demo", *sizes, "--base", tiny_base, "--out", tmp_path / "demo", "--json"))
     assert done["results"]["n_people"] == 3
     assert set(done["verdict"]) == {"nonpers", "stranger", "holds"}
+    assert [one["like"] for one in done["newcomers"]["newcomers"]] == ["person-01", "person-02", "person-03"]
+    assert all(one["size_bytes"] < 3000 < done["newcomers"]["own_bytes"] for one in done["newcomers"]["newcomers"])
     assert (tmp_path / "demo" / "report.md").exists()
-    expected = {"demo": 0o700, "store": 0o700, "population.jsonl": 0o600, **dict.fromkeys(REPORT, 0o600)}
+    expected = {"demo": 0o700, "store": 0o700, **dict.fromkeys(("population.jsonl", "newcomers.png", *REPORT), 0o600)}
     assert modes(tmp_path / "demo") == expected
     other = run("demo", *sizes, "--seed", "1", "--base", tiny_base, "--out", tmp_path / "demo", code=2)
     assert error_of(other).startswith("InputError: ")
     text = run("demo", *sizes, "--base", tiny_base, "--out", tmp_path / "demo").stdout
     assert "Verdict: " in text
+    assert "gates trained before" in text
+    assert "points over no adapter" in text
     next_one = next(line.strip() for line in text.splitlines() if "idiolect adapters list" in line)
     assert "●" in run(*shlex.split(next_one)[1:]).stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,8 @@ from idiolect.data.synthetic import population
 from idiolect.data.tasks import get_task
 from idiolect.evals import report
 from idiolect.evals.arms import ARMS, OF_PIECES, parse_arms
-from idiolect.evals.harness import Plan, evaluate
+from idiolect.evals.harness import evaluate
+from idiolect.evals.plan import Plan
 from idiolect.evals.pooling import PiecePlan, Workshop, noisy
 from idiolect.pieces.residual import Residual
 from idiolect.pieces.search import Search
@@ -34,7 +36,7 @@ PIECES = PiecePlan(
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    targets, others = population("labels", n_people=3, n_items=8, n_queries=2, n_base_people=8)
+    targets, others = population(0, n_people=3, n_items=8, n_queries=2, n_base_people=8)
     with Store.open(tmp_path_factory.mktemp("store")) as opened:
         opened.import_people([*targets, *others])
         yield opened
@@ -121,8 +123,23 @@ def test_the_report_says_first_that_gating_added_nothing(run, tmp_path):
     assert report.markdown(clear).startswith("# LaMP-2N")
 
 
+def test_true_answers_cost_something_under_every_arm_of_texts(tmp_path, load):
+    targets, others = population(0, n_people=3, n_items=8, n_queries=2, n_base_people=8, kind="style")
+    with Store.open(tmp_path / "store") as store:
+        store.import_people([*targets, *others])
+        arms = parse_arms("perpcs,random-gates,perpcs+residual")
+        mixed = replace(PIECES, residual=Residual(min_items=9), seeds=(0, 1))
+        plan = replace(plan_of("perpcs"), task=get_task("LaMP-4"), arms=arms, pieces=mixed)
+        some = replace(plan, pieces=replace(mixed, residual=Residual(min_items=6)))
+        first = evaluate(load("llama"), store, plan)
+        second = evaluate(load("llama"), store, replace(some, arms=("perpcs+residual",)))
+    assert all(len(arm.losses) == len(first.queries) for arm in first.arms.values())
+    assert first.arms["perpcs+residual"].losses == pytest.approx(first.arms["perpcs"].losses)  # nobody has nine items
+    assert second.arms["perpcs+residual"].losses != pytest.approx(first.arms["perpcs"].losses)
+
+
 def test_gates_go_with_anybody_who_goes(run, tmp_path, load, base_folder):
-    targets, others = population("labels", n_people=3, n_items=8, n_queries=2, n_base_people=8)
+    targets, others = population(0, n_people=3, n_items=8, n_queries=2, n_base_people=8)
     with Idiolect.open(tmp_path / "store", base_folder("llama")) as house:
         house.store.import_people([*targets, *others])
         evaluate(load("llama"), house.store, plan_of("perpcs"))
@@ -132,7 +149,7 @@ def test_gates_go_with_anybody_who_goes(run, tmp_path, load, base_folder):
 
 
 def test_noise_grows_and_leaves_places_and_queries():
-    people, _ = population("labels", n_people=3, n_items=10, n_queries=2, n_base_people=0)
+    people, _ = population(0, n_people=3, n_items=10, n_queries=2, n_base_people=0)
     half, all_ = noisy(people, 0.5, 1), noisy(people, 1.0, 1)
     for person, some, every in zip(people, half, all_, strict=True):
         assert [i.id for i in some.history] == [i.id for i in every.history] == [i.id for i in person.history]

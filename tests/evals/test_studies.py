@@ -22,7 +22,7 @@ from idiolect.types import Item, Person
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    targets, others = population("labels", n_people=3, n_items=8, n_queries=2, n_base_people=8)
+    targets, others = population(0, n_people=3, n_items=8, n_queries=2, n_base_people=8)
     with Store.open(tmp_path_factory.mktemp("store")) as opened:
         opened.import_people([*targets, *others])
         yield opened

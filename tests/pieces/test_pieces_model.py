@@ -132,7 +132,9 @@ def test_gate_function_is_the_formula_and_its_gradient(exact, random_row, counts
             p = torch.sigmoid(free[tokens] @ vectors[site.name]).unsqueeze(1)
             piece = torch.zeros_like(expected)
             columns = slice(site.column, site.column + site.d_out)
-            part = torch.zeros(n, site.d_out, dtype=torch.float64).index_copy(0, tokens, layout.scale * (p * free[tokens]) @ a @ b)
+            part = torch.zeros(n, site.d_out, dtype=torch.float64).index_copy(
+                0, tokens, layout.scale * (p * free[tokens]) @ a @ b
+            )
             piece[:, columns] = part
             update = update + piece
     expected = expected + update
@@ -161,7 +163,9 @@ def test_a_gate_of_zero_halves_the_update_and_still_learns(either, random_row):
 
 def test_gates_together_equal_gates_alone(exact, random_row):
     layout = exact.layout(RANK, ALPHA, QVO)
-    config = TrainConfig.build(learning_rate=1e-2, steps=7, batch_size=3, weight_decay=0.0, schedule="cosine", warm_up=0.0, slots=2)
+    config = TrainConfig.build(
+        learning_rate=1e-2, steps=7, batch_size=3, weight_decay=0.0, schedule="cosine", warm_up=0.0, slots=2
+    )
     jobs = [Job(name, examples(n, n), start=random_row(layout, n)) for name, n in (("ana", 2), ("ben", 9), ("cleo", 5))]
     together = train_gates(exact, layout, jobs, config)
     for job in jobs:
@@ -176,9 +180,7 @@ def test_gate_training_leaves_the_adapter_alone_and_lowers_the_loss(exact, rando
     before = row.clone()
     losses = []
     config = gates_module.GATES.but(steps=60, batch_size=6, schedule="constant", learning_rate=5e-2)
-    train_gates(
-        exact, layout, [Job("ana", mine, start=row)], config, on_progress=lambda p: losses.append(p.loss)
-    )
+    train_gates(exact, layout, [Job("ana", mine, start=row)], config, on_progress=lambda p: losses.append(p.loss))
     assert torch.equal(row, before)
     assert losses[-1] < losses[0]
 
@@ -189,7 +191,9 @@ def test_part_of_an_adapter_trains_and_the_rest_stays_bit_for_bit(exact, random_
     part = torch.zeros(layout.size)
     for a, b in layout.matrices(part).values():
         a[:, -1:], b[-1:] = 1, 1
-    config = TrainConfig.build(rank=RANK, alpha=ALPHA, targets=QVO, learning_rate=1e-2, epochs=3, batch_size=2, weight_decay=0.1)
+    config = TrainConfig.build(
+        rank=RANK, alpha=ALPHA, targets=QVO, learning_rate=1e-2, epochs=3, batch_size=2, weight_decay=0.1
+    )
     rows = {}
     job = Job("ana", examples(4, 1), start=start)
     train(exact, [job], config, lambda f: rows.update({f.person: f.row}), subject=Subject(layout, part=part))
@@ -249,10 +253,10 @@ def test_scores_are_those_of_the_formula_through_assembled_layers(exact, random_
             def __init__(self, inner):
                 self.inner = inner
 
-            def has(self, name):
+            def has(self, name, group=group):
                 return name == group.name or self.inner.has(name)
 
-            def add(self, y, x, name, segments):
+            def add(self, y, x, name, segments, group=group, seen=seen):
                 if name == group.name:
                     seen["x"] = x.clone()
                 if self.inner.has(name):
@@ -285,9 +289,7 @@ def test_choice_depends_on_nothing_but_the_history(either, random_row):
     alone = assemble(either, pool, [Newcomer("n", mine)])["n"]
     company = assemble(either, pool, [Newcomer("m", other), Newcomer("n", mine[::-1]), Newcomer("o", other[:2])])
     tight = assemble(either, pool, [Newcomer("m", other), Newcomer("n", mine)], Settings(token_budget=8))
-    scaled = assemble(
-        either, pool.with_gates({m: s.gates * 1e-5 for m, s in pool.modules.items()}), [Newcomer("n", mine)]
-    )
+    scaled = assemble(either, pool.with_gates({m: s.gates * 1e-5 for m, s in pool.modules.items()}), [Newcomer("n", mine)])
     shuffled = assemble(either, Pool(pool.key, either.model.sites(), pool.bodies()[::-1]), [Newcomer("n", mine)])
     for record in (company["n"], tight["n"], scaled["n"], shuffled["n"]):
         for module, cited in alone.entries.items():
@@ -351,21 +353,21 @@ def test_planted_clusters_are_found_and_random_gates_do_not(exact):
     zero = torch.zeros(layout.size)
     kinds = [examples(60, 100 + kind, low=4, high=5) for kind in range(3)]
     for kind, rows in enumerate(kinds):  # each kind has words of its own
-        kinds[kind] = [Rendered(r.id, tuple(5 + kind * 100 + i % 8 for i in r.ids[:-1]) + (4,), r.n_prompt) for r in rows]
+        kinds[kind] = [Rendered(r.id, (*(5 + kind * 100 + i % 8 for i in r.ids[:-1]), 4), r.n_prompt) for r in rows]
     inputs = []
     probe = pool_of(exact, [(zero, torch.ones(places.size))])
     for rows in kinds:
         seen = {}
+        batch = pack([Row(0, 0, 1.0, r) for r in rows[:30]])
+        plan = exact.model.plan(batch)
 
         class Watch:
             def has(self, name):
                 return any(g.name == name for g in layout.groups)
 
-            def add(self, y, x, name, segments):
+            def add(self, y, x, name, segments, seen=seen, batch=batch, plan=plan):
                 seen[name] = normalised(x[plan.predict] if len(x) > len(batch.predict) else x).mean(0)
 
-        batch = pack([Row(0, 0, 1.0, r) for r in rows[:30]])
-        plan = exact.model.plan(batch)
         with torch.inference_mode():
             exact.model.hidden(plan, Watch())
         inputs.append(dict(seen))

@@ -100,7 +100,9 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idiolect.bench", description="Speed and memory against the peers.")
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="train, assemble; may be repeated (default: all)")
+    parser.add_argument(
+        "--workload", action="append", choices=WORKLOADS, help="train, assemble; may be repeated (default: all)"
+    )
     parser.add_argument("--shape", choices=SHAPES, help="sizes of the random base (default: small, 256 × 6 layers)")
     parser.add_argument("--people", type=int)
     parser.add_argument("--peers", dest="peer_people", type=int, help="load only: adapters that PEFT loads (default: 128)")

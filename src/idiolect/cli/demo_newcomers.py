@@ -144,7 +144,8 @@ def show(console: Console, chapter: Chapter, folder: Path | None) -> None:
     console.print()
     console.print(Text("Newcomers, with nothing trained for them", style="bold"))
     seconds, n_items = sum(one.seconds for one in chapter.newcomers), chapter.newcomers[0].n_items
-    shared = f"{chapter.n_sharers} people share pieces of their adapters (gates: {duration(chapter.gate_seconds)}, once). "
+    gates = f"trained once, in {duration(chapter.gate_seconds)}" if chapter.gate_seconds else "trained before"
+    shared = f"{chapter.n_sharers} people share pieces of their adapters (gates {gates}). "
     said = f"{len(chapter.newcomers)} newcomers with {n_items} items each got theirs assembled in {duration(seconds)}."
     console.print(Text(shared + said))
     console.print(_accuracies(chapter))

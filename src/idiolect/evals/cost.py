@@ -28,7 +28,8 @@ from idiolect.config import TrainConfig
 from idiolect.errors import DependencyMissing
 from idiolect.evals.assembling import Kitchen
 from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
-from idiolect.evals.harness import OnStage, Plan, kitchen, said_of, silent
+from idiolect.evals.harness import kitchen
+from idiolect.evals.plan import OnStage, Plan, said_of, silent
 from idiolect.model.adapter import Layout
 from idiolect.model.base import Base
 from idiolect.model.files import to_record

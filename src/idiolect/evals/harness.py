@@ -14,16 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from idiolect.config import TrainConfig
 from idiolect.data.retrieval import query_examples
-from idiolect.data.tasks import Task
 from idiolect.engine.answers import Question, answer
 from idiolect.engine.local import Engine
-from idiolect.engine.sampling import GREEDY, Sampling
 from idiolect.errors import ConfigError, EmptyHistory
 from idiolect.evals.arms import (
     ARMS,
-    DEFAULT_ARMS,
     OF_PIECES,
     TaskVariant,
     derangement,
@@ -34,16 +30,21 @@ from idiolect.evals.arms import (
 from idiolect.evals.assembling import Kitchen, Made
 from idiolect.evals.floors import floor_scores, majority
 from idiolect.evals.metrics import check_golds
-from idiolect.evals.pooling import PiecePlan, Shared, Workshop, pool_settings
-from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery
+from idiolect.evals.plan import OnStage, Plan, Step, settings_of, silent
+from idiolect.evals.pooling import Shared, Workshop, pool_settings
+from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery, mean_losses
 from idiolect.model.bank import Bank
 from idiolect.model.base import Base
 from idiolect.pieces.scoring import example_losses
 from idiolect.pieces.select import Sharers
 from idiolect.store.store import Store
-from idiolect.train.stages import Recipe, by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
+from idiolect.train.stages import by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
-from idiolect.types import Item, Person, Retriever, digest_of
+from idiolect.types import Person, digest_of
+
+_TOGETHER = 64
+"""True answers that are scored in one stack of adapters."""
+
 
 @dataclass
 class _Run:
@@ -222,7 +223,7 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
     predictions, seconds = _answers(run, name, bank, keys)
     made = set(keys.values())
     seconds += _training_seconds(run, made)
-    losses = _losses(run, arm.task_adapter, bank, keys) if run.plan.task.kind == "text" else {}
+    losses = _losses(run, arm.task_adapter, bank, keys)
     return ArmOutcome(predictions, seconds, _bytes_per_person(run, made), losses=losses)
 
 
@@ -232,7 +233,10 @@ def _of_pieces(run: _Run, name: str, made: Sequence[Made]) -> ArmOutcome:
     run.about_pieces |= {name: dict(made[0].about)} if made[0].about else {}
     seconds = sum(each.seconds + seconds for each, (_, seconds) in zip(made, answered, strict=True)) / len(made)
     first, *others = (predictions for predictions, _ in answered)
-    return ArmOutcome(first, seconds, made[0].bytes_per_person, tuple(others))
+    variant = ARMS[name].task_adapter
+    assert variant is not None
+    losses = mean_losses([_losses(run, variant, each.bank, each.keys) for each in made])
+    return ArmOutcome(first, seconds, made[0].bytes_per_person, tuple(others), losses)
 
 
 def _answers(run: _Run, name: str, bank: Bank, keys: Mapping[str, str]) -> tuple[dict[str, str], float]:
@@ -256,15 +260,20 @@ def _answers(run: _Run, name: str, bank: Bank, keys: Mapping[str, str]) -> tuple
 
 
 def _losses(run: _Run, variant: TaskVariant, bank: Bank, keys: Mapping[str, str]) -> dict[str, float]:
-    """What each true answer costs the model that answers, nats per token, by query key.
+    """What each true answer costs the model that answers, nats per token, by query key; empty where answers are not texts.
 
     Where texts are free and a base is small, this tells arms apart long before the words that greedy decoding picks do.
     """
+    if run.plan.task.kind != "text":
+        return {}
     base, recipe = run.bases[variant], run.plan.recipe(variant, run.plan.stage_2)
     asked = [(q.key, q.adapter, tokens) for q in _questions(run, variant, keys) for tokens in recipe.render(base, [q.example])]
+    # A stack is of one layout, or of one pool.
+    kinds: dict[str, list[Any]] = {}
+    for one in asked:
+        kinds.setdefault(bank.layout_key(one[1]) if one[1] else "", []).append(one)
     found: dict[str, float] = {}
-    for start in range(0, len(asked), _TOGETHER):
-        part = asked[start : start + _TOGETHER]
+    for part in (some[i : i + _TOGETHER] for some in kinds.values() for i in range(0, len(some), _TOGETHER)):
         adapters = bank.stack([adapter for _, adapter, _ in part])
         losses = example_losses(base, adapters, [(row, tokens) for row, (_, _, tokens) in enumerate(part)])
         found |= {key: loss for (key, _, _), loss in zip(part, losses.tolist(), strict=True)}

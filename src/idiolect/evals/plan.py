@@ -23,10 +23,6 @@ OnStage = Callable[[str, int], Step]
 """(what begins, how many of it) → what to call with each step."""
 
 
-_TOGETHER = 64
-"""True answers that are scored in one stack of adapters."""
-
-
 def silent(title: str, total: int) -> Step:
     """No progress shown."""
     return lambda done, remark, left_s: None

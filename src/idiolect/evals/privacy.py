@@ -24,7 +24,8 @@ from torch import Tensor
 
 from idiolect.errors import ConfigError, DependencyMissing
 from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
-from idiolect.evals.harness import OnStage, Plan, prepared, said_of, silent
+from idiolect.evals.harness import prepared
+from idiolect.evals.plan import OnStage, Plan, said_of, silent
 from idiolect.evals.pooling import newcomers
 from idiolect.model.adapter import GateLayout, GateStack, Layout, Stack
 from idiolect.model.base import Base

@@ -231,7 +231,7 @@ def _loss_section(results: Results) -> list[str]:
     rows = [
         [title(name), f"{loss['mean']:.3f}", title(other), _delta(versus), _p(versus, "p_query"), _p(versus, "p_person")]
         for name, loss in found
-        for other, versus in (loss["vs"].items() or [(NONPERS, None)])
+        for other, versus in (loss["vs"].items() or [("–", None)])
     ]
     header = ["arm", "nats per token ↓", "against", "Δ [95 %]", "p query", "p person"]
     return ["## What the true answers cost", pipe_table(header, rows), _LOSS_NOTE]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -49,6 +49,11 @@ class ArmOutcome:
     def runs(self) -> tuple[Mapping[str, str], ...]:
         """Answers of every seed."""
         return (self.predictions, *self.repeats)
+
+
+def mean_losses(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over seeds, by query key."""
+    return {key: sum(run[key] for run in runs) / len(runs) for key in runs[0]}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any
 
 from idiolect.errors import ConfigError
 from idiolect.evals.arms import ARMS, NONPERS, OF_PIECES, PERPCS, parse_arms
-from idiolect.evals.harness import OnStage, Plan, evaluate, silent
+from idiolect.evals.harness import evaluate
+from idiolect.evals.plan import OnStage, Plan, silent
 from idiolect.evals.pooling import Workshop
-from idiolect.evals.results import ArmOutcome, Evaluation
+from idiolect.evals.results import ArmOutcome, Evaluation, mean_losses
 from idiolect.model.base import Base
 from idiolect.store.store import Store
 
@@ -186,7 +187,7 @@ def _together(outcomes: Sequence[ArmOutcome]) -> ArmOutcome:
     first, *others = (run for outcome in outcomes for run in outcome.runs)
     n = len(outcomes)
     seconds, size = sum(o.seconds for o in outcomes) / n, sum(o.bytes_per_person for o in outcomes) / n
-    return ArmOutcome(first, seconds, size, tuple(others))
+    return ArmOutcome(first, seconds, size, tuple(others), mean_losses([outcome.losses for outcome in outcomes]))
 
 
 def _pool(evaluation: Evaluation, arm: str) -> Mapping[str, Any]:

@@ -157,9 +157,7 @@ class _Assembler:
     def __init__(self, pool: Pool, party: Sequence[Newcomer], settings: Settings, dtype: torch.dtype) -> None:
         self.pool, self.party, self.settings = pool, party, settings
         self.dtype = torch.float64 if dtype == torch.float64 else torch.float32
-        self.groups = {
-            group.name: [site for site in group.sites if site.name in pool.modules] for group in pool.layout.groups
-        }
+        self.groups = {group.name: [site for site in group.sites if site.name in pool.modules] for group in pool.layout.groups}
         self.chosen: dict[str, list[tuple[tuple[int, float], ...]]] = {}
 
     @torch.inference_mode()

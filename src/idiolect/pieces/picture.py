@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idiolect.errors import DependencyMissing
+from idiolect.errors import DependencyMissing, InputError
 from idiolect.model.pieces import Entries
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ def ink(colour: str) -> str:
 
 
 def save_picture(picture: Picture, path: Path, title: str) -> None:
-    """Write it as PNG.
+    """Write it as PNG, for its owner only: it tells who is like whom.
 
     Raises:
         DependencyMissing: matplotlib is not installed.
-        OSError: the file cannot be written.
+        InputError: the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -96,7 +96,12 @@ def save_picture(picture: Picture, path: Path, title: str) -> None:
     handles = [Patch(facecolor=picture.colour(s), edgecolor="#666666", linewidth=0.5, label=s) for s in picture.sharers]
     axes.legend(handles=handles, title="whose piece", loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=12)
-    figure.savefig(path, dpi=150, format="png")
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # also one that was there
+        figure.savefig(path, dpi=150, format="png")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another --out") from None
 
 
 def _draw(axes: Axes, picture: Picture) -> None:
