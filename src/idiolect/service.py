@@ -142,7 +142,10 @@ class Idiolect:
         return self.store.history(user)
 
     def delete_person(self, user: str) -> Deletion:
-        """Forget a person: items, queries, adapters, and their rows in memory."""
+        """Forget a person: items, queries, adapters, and their rows in memory.
+
+        Others' adapters in use that cited the person's pieces are gone too; `pieces.reassemble` makes them anew.
+        """
         digests = [row.digest for row in self.store.adapters(user_id=user)]
         deletion = self.store.delete_person(user)
         self.store.sweep(0)  # a killed run may have left a file of theirs that no row names; nobody publishes meanwhile
@@ -271,6 +274,10 @@ class Idiolect:
 
         A user adapter was trained on the base with its task adapter merged in; PEFT knows only the raw base. So the two are
         written as one adapter (ranks add up), unless `alone` asks for the user's part only.
+
+        Raises:
+            AdapterNotFound: there is no such adapter, or it was withdrawn meanwhile; nothing is then written.
+            BaseMismatch, FileFormatError: it is another base's, or the folder is there or cannot be written.
         """
         _need_torch()
         from idiolect.model.algebra import concat
@@ -287,10 +294,10 @@ class Idiolect:
             loaded.append((*self._plain(part), 1.0))
         layout, row = concat(sites, loaded) if len(loaded) > 1 else loaded[0][:2]
         extra = {**manifest.to_dict(), "digest": digest, "includes_task_adapter": len(loaded) > 1}
-        write_peft(Path(folder), layout, row, str(self._base_name), extra)
-        cited = (int(parent.id) for parent in self.store.parents(digest) if parent.kind == "piece")
-        self.store.note_export(digest, str(Path(folder).absolute()), "adapter", cited)
-        return Path(folder)
+        cited = [int(parent.id) for parent in self.store.parents(digest) if parent.kind == "piece"]
+        place, name = Path(folder), str(self._base_name)
+        self.store.export(digest, str(place.absolute()), "adapter", cited, lambda: write_peft(place, layout, row, name, extra))
+        return place
 
     def _plain(self, digest: str) -> tuple[Layout, Tensor]:
         """A stored adapter as numbers, (layout, row (P,)); one that was assembled is put together from its pieces."""
@@ -494,7 +501,7 @@ class Idiolect:
         _need_torch()
         from idiolect.pieces.desk import Pieces
 
-        return Pieces(self.store, self._based, self._forget)
+        return Pieces(self.store, self._based, self._forget, self._forget_pool)
 
     def _based(self, task_adapter: str | None) -> Base:
         """The base with a task adapter merged in, or the bare one."""
@@ -506,12 +513,15 @@ class Idiolect:
             for engine in self._engines.values():
                 engine.bank.drop(digest)
 
+    def _forget_pool(self, pool: str) -> None:
+        """Drop what was assembled from a pool from memory."""
+        for engine in self._engines.values():
+            engine.bank.drop_pool(pool)
+
     def _refresh_pools(self) -> None:
         """Drop pools that have changed, and what was assembled from them, from memory."""
         if "pieces" in self.__dict__:
-            for pool in self.pieces.refresh():
-                for engine in self._engines.values():
-                    engine.bank.drop_pool(pool)
+            self.pieces.refresh()
 
     # -- parts of the above ----------------------------------------------------------------------------------------
 

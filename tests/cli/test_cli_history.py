@@ -88,18 +88,24 @@ def test_delete_says_what_goes_with_the_person(run, store, file, json):
         (piece,) = opened.share_pieces(on, "p00", own, [("layers.0.q_proj", b"a body")]).ids
         other = AdapterManifest("assembled", user_id="p01", item_ids=("p01-0",), **on)
         made = opened.publish(other, b"made", parents=[Parent("piece", str(piece))])
-        opened.note_export(own, "/somewhere/else", "adapter")
-    result = run("history", "delete", "p00", "--yes", "--store", store, *(["--json"] if json else []))
+        copy = opened.publish(AdapterManifest("user", user_id="p02", **on), b"own", parents=[Parent("adapter", own)])
+        opened.export(own, "/somewhere/else", "adapter", (), lambda: None)
+    words = ("history", "delete", "p00", "--yes", "--no-reassemble", "--store", store)
+    result = run(*words, *(["--json"] if json else []))
     if json:
         gone = documents(result)
         affected = {"user_id": "p01", "digest": made, "kind": "assembled", "task": "LaMP-2N", "variant": "k0", "was_head": True}
         assert (gone["n_pieces"], gone["affected"]) == (1, [affected])
         assert [export["place"] for export in gone["stale_exports"]] == ["/somewhere/else"]
+        assert gone["made_from"] == [{"digest": copy, "task": "LaMP-2N", "kind": "user", "user": "p02"}]
+        assert gone["reassembled"] == []
     else:
         assert "1 piece withdrawn, 1 adapter of others with them" in result.stdout
         assert f"p01 · LaMP-2N · {made[:12]}, which was in use" in result.stdout
         assert "idiolect pieces assemble p01 --task LaMP-2N" in result.stderr
         assert "/somewhere/else" in result.stderr
+        assert f"user adapter {copy[:12]} (LaMP-2N) of p02 is a copy of theirs, and still is there" in result.stdout
+        assert "    idiolect train p02 --task LaMP-2N\n" in result.stdout
 
 
 @pytest.mark.parametrize("command", [("show",), ("delete", "--yes")])

@@ -141,6 +141,60 @@ def test_withdrawal_of_single_pieces_and_of_pools(run, on):
     assert "there is no pool yet" in run("pieces", "list", *on[:2]).stderr
 
 
+@pytest.mark.parametrize("json", [True, False])
+def test_who_lost_an_adapter_with_a_person_gets_another(run, on, json):
+    run("pieces", "assemble", "n00", *TASK, *on)
+    result = run("history", "delete", "p00", "--yes", *on, *(["--json"] if json else []))
+    (row,) = documents(run("adapters", "list", "--user", "n00", *on[:2], "--json"))
+    if json:
+        (again,) = documents(result)["reassembled"]
+        assert [(one["user"], one["digest"]) for one in again["people"]] == [("n00", row["digest"])]
+    else:
+        assert "4 pieces withdrawn, 1 adapter of others with them" in result.stdout
+        assert "1 assembled, 0 there already" in result.stdout
+    assert "to assemble theirs anew" not in result.stderr
+
+
+def test_who_lost_an_adapter_with_a_person_where_it_cannot_be_made_anew(run, on, other_base, tmp_path):
+    run("pieces", "assemble", "n00", *TASK, *on)
+    left = run("history", "delete", "p00", "--yes", "--no-reassemble", *on)
+    assert "to assemble theirs anew: idiolect pieces assemble n00 --task LaMP-2N" in left.stderr
+    assert documents(run("adapters", "list", "--user", "n00", *on[:2], "--json")) == []
+    for user, base, words in (("p01", other_base, "made on another base"), ("p02", tmp_path / "nowhere", "nothing is left")):
+        run("pieces", "assemble", "n00", *TASK, *on)
+        done = run("history", "delete", user, "--yes", *on[:2], "--base", base)
+        assert f"{user} is gone" in done.stdout
+        assert "idiolect: n00: " in done.stderr
+        assert words in done.stderr
+        assert ("idiolect pieces assemble n00" in done.stderr) == (user == "p01")
+
+
+def test_exports_on_record(run, on, tmp_path):
+    assert documents(run("pieces", "list", "--exports", *on[:2], "--json")) == []
+    assert "no export is on record" in run("pieces", "list", "--exports", *on[:2]).stderr
+    run("pieces", "assemble", "n00", *TASK, *on)
+    run("adapters", "export", "n00", *TASK, "--out", tmp_path / "n00", *on)
+    run("adapters", "export", "p01", *TASK, "--out", tmp_path / "p01", *on)
+    pool = pool_of(run, on)["digest"]
+    run("pieces", "export", pool, "--out", tmp_path / "pool.safetensors", *on)
+    run("pieces", "revoke", "--user", "p00", *on)
+    rows = documents(run("pieces", "list", "--exports", *on[:2], "--json"))
+    assert [(row["kind"], row["user_id"], row["place"], row["stale"]) for row in rows] == [
+        ("pool", None, str(tmp_path / "pool.safetensors"), True),
+        ("adapter", "p01", str(tmp_path / "p01"), False),
+        ("adapter", "n00", str(tmp_path / "n00"), True),
+    ]
+    stale = documents(run("pieces", "list", "--exports", "--stale", *on[:2], "--json"))
+    assert stale == [row for row in rows if row["stale"]]
+    mine = documents(run("pieces", "list", "--exports", "--user", "n00", *on[:2], "--json"))
+    assert mine == rows[2:]
+    text = run("pieces", "list", "--exports", *on[:2]).stdout
+    assert pool[:12] in text
+    assert text.count("●") == 2
+    assert error_of(run("pieces", "list", "--stale", *on[:2], code=2)).startswith("InputError: ")
+    assert error_of(run("pieces", "list", "--exports", "--user", "zoe", *on[:2], code=3)).startswith("PersonNotFound: ")
+
+
 def test_a_pool_goes_out_and_comes_in(run, on, made, tmp_path, tiny_base):
     digest, file = pool_of(run, on)["digest"], tmp_path / "pool.safetensors"
     done = documents(run("pieces", "export", digest[:9], "--out", file, "--note", "for research", *on, "--json"))
@@ -176,11 +230,13 @@ USAGE = {
     "both named and chosen": (("share", "p00", "--select", "2", *TASK), 2, "InputError"),
     "unknown sharer": (("share", "zoe", *TASK), 3, "PersonNotFound"),
     "layers that are no numbers": (("share", "p00", "--layers", "a,b", *TASK), 2, "ConfigError"),
+    "no layer at all": (("share", "p00", "--layers", ",", *TASK), 2, "ConfigError"),
     "gates that cannot be": (("share", "p00", "--gate-steps", "0", *TASK), 2, "ConfigError"),
     "unknown newcomer": (("assemble", "zoe", *TASK), 3, "PersonNotFound"),
     "all and one": (("assemble", "n00", "--all", *TASK), 2, "InputError"),
     "no k": (("assemble", "n00", "-k", "0", *TASK), 2, "ConfigError"),
     "no temperature": (("assemble", "n00", "--temperature", "0", *TASK), 2, "ConfigError"),
+    "a temperature without end": (("assemble", "n00", "--temperature", "inf", *TASK), 2, "ConfigError"),
     "unknown pool": (("assemble", "n00", "--pool", "beef", *TASK), 3, "PieceNotFound"),
     "no pool of the base itself": (("assemble", "n00", "--bare", *TASK), 3, "PieceNotFound"),
     "no task adapter": (("assemble", "n00", "--task", "LaMP-3"), 3, "TaskAdapterNotFound"),

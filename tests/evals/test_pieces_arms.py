@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -10,14 +11,14 @@ import pytest
 from idiolect.config import TrainConfig
 from idiolect.data.synthetic import population
 from idiolect.data.tasks import get_task
-from idiolect.evals import report
+from idiolect.evals import privacy, report
 from idiolect.evals.arms import ARMS, OF_PIECES, parse_arms
-from idiolect.evals.harness import evaluate
+from idiolect.evals.harness import evaluate, kitchen
 from idiolect.evals.plan import Plan
-from idiolect.evals.pooling import PiecePlan, Workshop, noisy
+from idiolect.evals.pooling import PiecePlan, Workshop, newcomers, noisy
 from idiolect.pieces.residual import Residual
 from idiolect.pieces.search import Search
-from idiolect.pieces.select import Selection
+from idiolect.pieces.select import Selection, base_encoder, choose_sharers
 from idiolect.service import Idiolect
 from idiolect.store.store import Store
 from idiolect.train import trainer
@@ -159,3 +160,33 @@ def test_noise_grows_and_leaves_places_and_queries():
         assert some.queries == person.queries
     assert noisy(people, 0.0, 1) == people
     assert noisy(people[::-1], 0.5, 1)[::-1] == half
+
+
+def test_nothing_of_a_newcomer_is_read_but_their_items_and_nothing_given_is_changed(load):
+    targets, others = population(0, n_people=3, n_items=8, n_queries=2, n_base_people=4)
+    base, task, everybody = load("llama"), get_task("LaMP-2N"), [*targets, *others]
+    before = copy.deepcopy(everybody)
+    recipe = plan_of("perpcs").recipe("k0", SMALL)
+    _, examples, _ = newcomers(base, recipe, targets)
+    _, deaf, _ = newcomers(base, recipe, [replace(person, queries=()) for person in targets])
+    assert examples == deaf
+    for strategy in ("cluster_most_active", "most_active"):
+        chosen = Selection(n=2, min_items=1, strategy=strategy)
+        blind = choose_sharers([replace(p, queries=()) for p in everybody], task, chosen, base_encoder(base))
+        assert choose_sharers(everybody, task, chosen, base_encoder(base)) == blind
+    noisy(everybody, 0.5, 1)
+    privacy.split_items(everybody[0], 0.5, "random", 1)
+    assert everybody == before
+
+
+def test_noise_reaches_every_arm_that_reads_a_history(load, store, monkeypatch):
+    quiet = kitchen(load("llama"), store, plan_of("perpcs"))
+    loud = kitchen(load("llama"), store, plan_of("perpcs", pieces=replace(PIECES, noise=1.0)))
+    assert quiet.heard == quiet.people == loud.people
+    assert quiet.examples != loud.examples
+    read, vectors = [], Workshop.vectors
+    monkeypatch.setattr(
+        Workshop, "vectors", lambda self, task, people, most: (read.append(people), vectors(self, task, people, most))[1]
+    )
+    loud.make("nearest")
+    assert [person.history for person in read[-1]] == [person.history for person in loud.heard]

@@ -78,8 +78,14 @@ def test_studies_refuse_what_they_cannot_vary():
     assert get_study("temperature", "0.1,2")[1] == (0.1, 2.0)
     with pytest.raises(ConfigError, match="choose one of: sharers, strategy"):
         get_study("magic")
-    with pytest.raises(ConfigError, match="do not suit"):
-        get_study("k", "many")
+    wrong = {
+        "k": ("many", "0", "", ","), "sharers": ("0",), "history": ("-3", "none"), "noise": ("2", "nan", "-0.1"),
+        "ratio": ("0", "1.5"), "temperature": ("0", "inf"), "strategy": ("best",),
+    }  # fmt: skip
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ConfigError, match="do not suit"):
+                get_study(name, value)
     for arms in ("nonpers", "oppu"):
         with pytest.raises(ConfigError, match="changes nothing about"):
             run_study(None, None, plan_of(arms), STUDIES["k"], (1,))  # pyright: ignore[reportArgumentType]
@@ -107,7 +113,11 @@ def test_what_is_counted_is_what_is_kept(load, store, tmp_path):
     assert found["storage"]["record_bytes"] < 2048
     assert found["storage"]["pool_bytes"] == 3 * 4 * (layout.size + 4 * 32)
     assert found["flop"]["adapter"] > found["flop"]["record"] > 0
+    (tmp_path / "out").mkdir()
+    for name in ("results.json", "predictions.jsonl"):
+        (tmp_path / "out" / name).write_text("of an earlier run")
     cost.write(found, tmp_path / "out")
+    assert not (tmp_path / "out" / "predictions.jsonl").exists()
     text = (tmp_path / "out" / "report.md").read_text()
     assert "Storage: 38 times less never" in text
     assert json.loads((tmp_path / "out" / "results.json").read_text())["curve"]

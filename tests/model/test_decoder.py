@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idiolect.data.batch import Row, pack, pack_prompts
-from idiolect.model.decoder import Decoder, Forest, cut_bins
+from idiolect.model.decoder import Decoder, Forest, _threads_for, cut_bins
 from idiolect.model.general import GeneralModel
 from idiolect.model.lora import Adapters
 from idiolect.train.slots import Slots, Subject
@@ -245,3 +248,49 @@ def test_a_family_with_a_head_of_its_own_is_refused(base_folder):
 
     with pytest.raises(BaseNotFound, match=r"\(model type 'bert'\) does something of its own to its logits"):
         load_base(base_folder("bert"), device="cpu")
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_small_steps_in_two_threads_leave_the_number_of_threads_as_it_was(three_threads, first_out):
+    """The second thread is new, and begins while torch is set to one thread for the first one's step."""
+    turns, seen = [threading.Semaphore(0) for _ in range(2)], {}
+    done = threading.Semaphore(0)
+
+    def work(name):
+        with ExitStack() as stack:
+            turns[name].acquire()
+            stack.enter_context(_threads_for(1, torch.device("cpu")))
+            inside = torch.get_num_threads()
+            done.release()
+            turns[name].acquire()
+        seen[name] = (inside, torch.get_num_threads())
+        done.release()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(2)]
+    for thread in threads:
+        thread.start()
+    for name in (0, 1, first_out, 1 - first_out):
+        turns[name].release()
+        assert done.acquire(timeout=20)
+    for thread in threads:
+        thread.join(timeout=20)
+    assert seen == {0: (1, 3), 1: (1, 3)}
+    fresh = []
+    newest = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    newest.start()
+    newest.join()
+    assert (fresh, torch.get_num_threads()) == ([3], 3)
+
+
+def test_a_step_that_fails_gives_the_threads_back(three_threads):
+    with pytest.raises(ValueError, match="broken"), _threads_for(1, torch.device("cpu")):
+        raise ValueError("broken")
+    assert torch.get_num_threads() == 3

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from idiolect.config import TrainConfig
+from idiolect.config import preset
 from idiolect.errors import (
     AdapterNotFound,
     BaseMismatch,
@@ -41,7 +42,7 @@ from idiolect.pieces.select import Selection
 from idiolect.pieces.views import PoolView
 from idiolect.service import Idiolect, TrainingOptions
 from idiolect.store.records import Parent
-from idiolect.train.schedule import learning_rates
+from idiolect.train.schedule import learning_rates, total_steps
 from idiolect.types import Person
 
 TASK = "LaMP-3"
@@ -251,11 +252,62 @@ def test_sharers_are_chosen_among_those_who_can(house):
 
 
 @pytest.mark.parametrize("n", [5, 5000])
-def test_the_rate_of_gates_only_falls(n):
-    steps = torch.arange(GATES.steps)
-    rates = learning_rates(steps, torch.full_like(steps, GATES.steps), GATES)
-    assert bool((rates.diff() <= 0).all())
-    assert TrainConfig(**GATES.model_dump()) == GATES
+@pytest.mark.parametrize("config", [GATES, preset("default", "user"), preset("default", "task")], ids=["gates", "user", "task"])
+def test_the_rate_rises_once_and_then_only_falls_whatever_the_history(n, config):
+    total = total_steps(n, config)
+    steps = torch.arange(total)
+    rates = learning_rates(steps, torch.full_like(steps, total), config)
+    top = int(rates.argmax())
+    assert float(rates[top]) == pytest.approx(config.learning_rate, rel=0.02)
+    assert bool((rates[: top + 1].diff() >= 0).all())
+    assert bool((rates[top:].diff() <= 0).all())
+    assert total <= 2 or float(rates[-1]) < 0.5 * config.learning_rate
+    assert config is not GATES or (total, top) == (GATES.steps, 0)
+
+
+def test_sharing_that_was_killed_is_completed_by_the_same_command(store, base_folder):
+    """Each sharer's pieces are in the pool when their gates are done, all of them or none."""
+    slowly = QUICK.but(slots=1)
+    with Idiolect.open(store, base_folder("llama"), device="cpu") as house:
+        unharmed = {user: bodies_of(house, user) for user in SHARERS}
+        house.pieces.revoke(pool=the_pool(house).digest)
+    code = f"""
+    from idiolect.pieces.gates import GATES
+    from idiolect.service import Idiolect
+    with Idiolect.open({str(store)!r}, {str(base_folder("llama"))!r}, device="cpu") as house:
+        gates = GATES.but(**{slowly.model_dump(exclude={"targets"})!r})
+        house.pieces.share({SHARERS!r}, {TASK!r}, gates=gates, on_progress=lambda at: print(at.done, flush=True))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 1:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+    with Idiolect.open(store, base_folder("llama"), device="cpu") as house:
+        found = {user: house.store.pieces_of(user) for user in SHARERS}
+        finished = {user: N_MODULES for user, rows in found.items() if rows}
+        assert finished == {user: len(rows) for user, rows in found.items() if rows}
+        assert 1 <= len(finished) < len(SHARERS)
+        assert the_pool(house).n_pieces == len(house.store.pool_pieces(the_pool(house).digest)) == N_MODULES * len(finished)
+        report, _ = house.pieces.share(SHARERS, TASK, gates=slowly)
+        assert (report.kept, report.problems) == (finished, {})
+        assert report.shared.keys() == set(SHARERS) - finished.keys()
+        assert {user: house.store.pieces_of(user) for user in finished} == {user: found[user] for user in finished}
+        assert house.pieces.share(SHARERS, TASK, gates=slowly)[0].kept == dict.fromkeys(SHARERS, N_MODULES)
+        for user in SHARERS:  # another process may add up in another order, so not to the last bit
+            for module, body in bodies_of(house, user).items():
+                numbers = (np.frombuffer(b, "<f4") for b in (body, unharmed[user][module]))
+                np.testing.assert_allclose(*numbers, atol=1e-5)
+
+
+def bodies_of(house, user):
+    """A person's pieces, by module."""
+    return {piece.module: piece.body for piece in house.store.read_pieces(r.id for r in house.store.pieces_of(user)).values()}
 
 
 # ----------------------------------------------------------------------------------------------------------- assemble
@@ -426,6 +478,38 @@ def test_exports_of_trained_adapters_are_noted_too(house, tmp_path):
     assert [e.place for e in house.delete_person("ana").stale_exports] == [str(folder)]
 
 
+@pytest.mark.parametrize("kind", ["adapter", "pool"])
+def test_nothing_stays_of_an_export_that_a_withdrawal_overtakes(house, tmp_path, monkeypatch, kind):
+    from idiolect.model import files
+    from idiolect.pieces import pool_files
+
+    digest = house.pieces.assemble(["xenia"], TASK).adapters["xenia"]
+    room, name = (files, "write_peft") if kind == "adapter" else (pool_files, "write_pool")
+    write, place = getattr(room, name), tmp_path / "out"
+
+    def slow(path, *rest):
+        write(path, *rest)
+        assert place.exists()
+        house.store.revoke(user_id="ana")
+
+    monkeypatch.setattr(room, name, slow)
+    error, words = (AdapterNotFound, "adapter") if kind == "adapter" else (PieceNotFound, "a piece of pool")
+    with pytest.raises(error, match=f"^{words} .* was withdrawn meanwhile; what was written was removed"):
+        house.export(digest, place) if kind == "adapter" else house.pieces.export(the_pool(house).digest, place)
+    assert (place.exists(), house.store.exports()) == (False, [])
+
+
+def test_a_failed_export_is_not_on_record(house, tmp_path):
+    digest = house.store.head("ana", task=TASK, base=house.base.fingerprint)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("dear")
+    with pytest.raises(FileFormatError, match="choose another --out"):
+        house.export(digest, tmp_path / "taken")
+    with pytest.raises(InputError, match="choose another --out"):
+        house.pieces.export(the_pool(house).digest, tmp_path / "taken" / "letter.txt")
+    assert (house.store.exports(), (tmp_path / "taken" / "letter.txt").read_text()) == ([], "dear")
+
+
 # ------------------------------------------------------------------------------------------------------------- revoke
 
 
@@ -508,8 +592,38 @@ def test_a_person_who_goes_takes_their_pieces_along(house):
     deletion = house.delete_person("ana")
     assert (deletion.n_pieces, {one.user_id for one in deletion.affected}) == (N_MODULES, set(NEW))
     assert house.adapters("xenia") == []
-    assert house.pieces.assemble(NEW, TASK).made
+    (again,) = house.pieces.reassemble(deletion.affected)
+    assert set(again.made) == set(NEW)
     assert answer(house, "xenia").scores
+
+
+def test_what_cannot_be_assembled_anew_is_said(house, base_folder):
+    house.pieces.assemble(NEW, TASK)
+    deletion = house.delete_person("ana")
+    foreign = Idiolect(house.store, base_folder("llama", seed=5), device="cpu")
+    (again,) = foreign.pieces.reassemble(deletion.affected)
+    assert list(again.problems) == list(NEW)
+    assert all("made on another base" in problem for problem in again.problems.values())
+
+
+LOOKS = {
+    "assemble": lambda desk: desk.assemble(["yuri"], TASK),
+    "revoke": lambda desk: desk.revoke(user="ben"),
+    "inspect": lambda desk: desk.inspect(desk.list()[0].digest),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_whoever_sees_that_a_pool_changed_tells_the_banks(house, base_folder, look):
+    """A product of sums stands in the bank as a row of its own, which no later look at the pool would take out."""
+    digest = house.pieces.assemble(["xenia"], TASK, Settings(combine="factor")).adapters["xenia"]
+    answer(house, "xenia")
+    (engine,) = (engine for engine in house._engines.values() if digest in engine.bank)
+    with Idiolect.open(house.store.place, base_folder("llama"), device="cpu") as other:
+        other.pieces.revoke(user="ana", reassemble=False)
+    assert digest in engine.bank
+    LOOKS[look](house.pieces)
+    assert digest not in engine.bank
 
 
 def test_a_withdrawal_by_another_process_is_seen(house, base_folder):

@@ -22,7 +22,7 @@ from idiolect.store import database, revoking
 from idiolect.store import pieces as piece_rows
 from idiolect.store.blobs import Blobs
 from idiolect.store.pieces import pool_digest
-from idiolect.store.records import Parent, PiecesImported, Revocation
+from idiolect.store.records import ExportKind, ExportRow, Parent, PiecesImported, Revocation
 from idiolect.store.store import Store
 from idiolect.store.tables import REVISION, metadata, pieces
 from idiolect.types import AdapterManifest, digest_of
@@ -59,6 +59,10 @@ def assembled(store: Store, user: str, ids: Sequence[int], payload: bytes = b"a 
 
 def cites(*ids: int) -> list[Parent]:
     return [Parent("piece", str(piece)) for piece in ids]
+
+
+def exported(store: Store, digest: str, place: str, kind: ExportKind, held: Sequence[int] = ()) -> ExportRow:
+    return store.export(digest, place, kind, held, lambda: None)
 
 
 def exists(store: Store, digest: str) -> bool:
@@ -371,9 +375,9 @@ def test_deleting_a_person_withdraws_what_they_shared(store: Store) -> None:
     assembled(store, "ana", [*ana, *bob])
     theirs = assembled(store, "cid", ana)
     safe = assembled(store, "cid", bob)
-    store.note_export(store.head("ana", **TASK), "/out/for-ana", "adapter")
-    store.note_export(theirs, "/out/1", "adapter")
-    store.note_export(POOL, "/out/pool", "pool", [*ana, *bob])
+    exported(store, store.head("ana", **TASK), "/out/for-ana", "adapter")
+    exported(store, theirs, "/out/1", "adapter")
+    exported(store, POOL, "/out/pool", "pool", [*ana, *bob])
     gone = store.delete_person("ana")
     assert (gone.n_adapters, gone.n_blobs, gone.n_pieces) == (2, 3, 2)
     assert [(one.digest, one.was_head) for one in gone.affected] == [(theirs, False)]
@@ -506,10 +510,10 @@ def test_exports_become_stale_with_what_is_in_them(store: Store) -> None:
     ana, bob = shared(store, "ana", b"a", b"b"), shared(store, "bob", b"c")
     made, safe = assembled(store, "cid", ana), assembled(store, "cid", bob)
     for digest, place in ((made, "/a/made"), (safe, "/a/safe")):
-        noted = store.note_export(digest, place, "adapter")
+        noted = exported(store, digest, place, "adapter")
         assert (noted.kind, noted.digest, noted.place, noted.stale) == ("adapter", digest, place, False)
-    store.note_export(POOL, "/p/all", "pool", [*ana, *bob])
-    store.note_export(POOL, "/p/bob", "pool", bob)
+    exported(store, POOL, "/p/all", "pool", [*ana, *bob])
+    exported(store, POOL, "/p/bob", "pool", bob)
     assert [row.place for row in store.exports()] == ["/p/bob", "/p/all", "/a/safe", "/a/made"]
     assert store.exports(stale=True) == []
     gone = store.revoke([ana[0]])
@@ -517,20 +521,91 @@ def test_exports_become_stale_with_what_is_in_them(store: Store) -> None:
     assert list(gone.stale_exports) == store.exports(stale=True)
     assert [row.place for row in store.exports(stale=False)] == ["/p/bob", "/a/safe"]
     assert [row.place for row in store.revoke([ana[1]]).stale_exports] == ["/p/all"]
-    store.note_export(POOL, "/p/all", "pool", bob)  # written anew
+    exported(store, POOL, "/p/all", "pool", bob)  # written anew
     assert [row.place for row in store.exports(stale=True)] == ["/a/made"]
     assert len(store.exports()) == 4
 
 
-def test_an_export_of_what_went_meanwhile_is_stale_at_once(store: Store) -> None:
+def test_what_is_gone_is_not_exported(store: Store, tmp_path: Path) -> None:
     ids = shared(store, "ana", b"a", b"b")
     made = assembled(store, "bob", ids[:1])
     store.revoke(ids[:1])
-    assert store.note_export(made, "/a", "adapter").stale
-    assert store.note_export(POOL, "/p", "pool", ids).stale
-    assert not store.note_export(POOL, "/q", "pool", ids[1:]).stale
+    place = tmp_path / "out"
+    for digest, kind, held, error in ((made, "adapter", (), AdapterNotFound), (POOL, "pool", ids, PieceNotFound)):
+        with pytest.raises(error):
+            store.export(digest, str(place), kind, held, place.touch)
+    assert (store.exports(), place.exists()) == ([], False)
+    assert not exported(store, POOL, "/q", "pool", ids[1:]).stale
     with pytest.raises(InputError, match="place"):
-        store.note_export(POOL, "a\0b", "pool")
+        exported(store, POOL, "a\0b", "pool")
+
+
+@pytest.mark.parametrize("who", ["revoke", "delete_person"])
+@pytest.mark.parametrize("kind", ["adapter", "pool"])
+def test_what_goes_while_it_is_written_does_not_stay_there(
+    store: Store, tmp_path: Path, kind: ExportKind, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = shared(store, "ana", b"a")
+    made = store.head("ana", **TASK) if who == "delete_person" else assembled(store, "bob", ids)
+    place, held = tmp_path / "out", ids if kind == "pool" else ()
+
+    def write() -> None:
+        assert [(row.place, row.stale) for row in store.exports()] == [(str(place), False)]  # in case of a kill
+        if kind == "adapter":
+            place.mkdir()
+            (place / "weights").touch()
+        else:
+            place.touch()
+        if who == "revoke":
+            store.revoke(ids)
+        else:
+            store.delete_person("ana")
+
+    error, words = (AdapterNotFound, "adapter") if kind == "adapter" else (PieceNotFound, "a piece of pool")
+    with pytest.raises(error, match=f"{words} .* was withdrawn meanwhile; what was written was removed; ") as caught:
+        store.export(POOL if kind == "pool" else made, str(place), kind, held, write)
+    assert "\n" not in str(caught.value)
+    assert (place.exists(), store.exports()) == (False, [])
+
+
+def test_what_cannot_be_written_is_not_noted_and_what_is_there_stays_so(store: Store) -> None:
+    """A kill while writing leaves both notes: nobody knows which of the two lies there."""
+    first, second = trained(store, "ana"), trained(store, "bob")
+    exported(store, first, "/out", "adapter")
+
+    def broken() -> None:
+        raise OSError("full")
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(OSError, match="full"):
+        store.export(second, "/out", "adapter", (), broken)
+    assert [row.digest for row in store.exports()] == [first]
+    with pytest.raises(KeyboardInterrupt):
+        store.export(second, "/out", "adapter", (), killed)
+    assert [row.digest for row in store.exports()] == [second, first]
+    assert exported(store, second, "/out", "adapter").user_id == "bob"
+    assert [row.digest for row in store.exports()] == [second]
+
+
+def test_no_export_of_a_deleted_person_is_on_record(store: Store) -> None:
+    """Neither of what they have nor of what a withdrawal took from them before: its place may say whose it was."""
+    pieces = shared(store, "ana", b"a")
+    gone, kept = assembled(store, "cid", pieces), trained(store, "cid")
+    for digest, place in ((gone, "/out/cid-once"), (kept, "/out/cid"), (store.head("ana", **TASK), "/out/ana")):
+        exported(store, digest, place, "adapter")
+    exported(store, gone, "/out/cid-once-more", "adapter")
+    store.revoke(pieces)
+    assert [(row.place, row.user_id) for row in store.exports(stale=True)] == [
+        ("/out/cid-once-more", "cid"),
+        ("/out/cid-once", "cid"),
+    ]
+    named = store.delete_person("cid").stale_exports
+    assert [row.place for row in named] == ["/out/cid-once-more", "/out/cid", "/out/cid-once"]
+    assert all(row.stale for row in named)
+    assert [row.place for row in store.exports()] == ["/out/ana"]
+    assert store.delete_person("bob").stale_exports == ()
 
 
 # -------------------------------------------------------------------------------------------------------- migration

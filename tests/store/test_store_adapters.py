@@ -216,6 +216,18 @@ def test_deleting_takes_what_is_theirs_and_names_what_was_made_from_it(store: St
         store.head("ana", **TASK)
 
 
+def test_deleting_names_others_copies_of_what_was_theirs(store: Store) -> None:
+    for user in ("bob", "cid", "dan"):
+        store.add_person(person(user))
+    mine = store.publish(manifest(), b"x")
+    copies = {user: store.publish(manifest(user), b"x", parents=[Parent("adapter", mine)]) for user in ("bob", "dan")}
+    back = store.publish(manifest(seed=1), b"x", parents=[Parent("adapter", mine)])
+    again = store.publish(manifest("cid"), b"x", parents=[Parent("adapter", copies["bob"])])
+    last = store.publish(manifest("bob", seed=2), b"x", parents=[Parent("adapter", back)])
+    store.publish(manifest("dan", seed=3), b"x")
+    assert store.delete_person("ana").made_from == (copies["bob"], copies["dan"], again, last)
+
+
 def test_a_deletion_that_a_crash_cut_short_is_finished_on_opening(
     store: Store, location: str, blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,9 @@ StrategyOption = Annotated[
 ]
 MinItemsOption = Annotated[int, typer.Option("--min-items", min=1, help="Pieces: nobody with fewer items shares.")]
 RatioOption = Annotated[float, typer.Option("--share-ratio", help="Pieces: share of their pieces that sharers give, by lot.")]
-SharerHistoryOption = Annotated[int | None, typer.Option("--sharer-history", help="Pieces: newest N items of each sharer.")]
+SharerHistoryOption = Annotated[
+    int | None, typer.Option("--sharer-history", min=1, help="Pieces: newest N items of each sharer.")
+]
 PiecesOption = Annotated[int, typer.Option("--pieces", min=1, help="Pieces: how many per module.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", help="Pieces: of the softmax over their scores.")]
 GateStepsOption = Annotated[int | None, typer.Option("--gate-steps", min=1, help="Pieces: steps that gates are trained.")]

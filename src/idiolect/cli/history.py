@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idiolect.cli.options import JsonOption, StoreOption, open_house, wants_json
+from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, StoreOption, open_house, wants_json
 from idiolect.cli.output import count, emit, note, out, say, table
-from idiolect.errors import InputError
+from idiolect.cli.pieces import assembly_document, tell_reassembly
+from idiolect.cli.progress import busy
+from idiolect.errors import IdiolectError, InputError
 
 if TYPE_CHECKING:
+    from idiolect.pieces.newcomers import AssemblyReport
+    from idiolect.service import Idiolect
     from idiolect.store.records import Affected, Deletion
     from idiolect.types import AdapterManifest, Item
 
@@ -100,20 +104,41 @@ def delete(
     ctx: typer.Context,
     user: Annotated[str, typer.Argument(help="The person's id.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_reassemble: Annotated[
+        bool, typer.Option("--no-reassemble", help="Leave those whose adapters cite their pieces with what they used before.")
+    ] = False,
     store: StoreOption = None,
+    base: BaseOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Forget a person: items, queries, adapters and what was derived from them."""
-    with open_house(ctx, store) as house:
+    """Forget a person: items, queries, adapters and what was derived from them. Others' that go with it are assembled anew."""
+    with open_house(ctx, store, base, device, dtype) as house:
         house.store.require_person(user)
         if not yes:
             _ask(user, len(house.history(user)), len(house.adapters(user)))
         gone = house.delete_person(user)
         others = {digest: house.store.manifest(digest) for digest in gone.made_from}
-    if wants_json(ctx, json):
-        made_from = [{"digest": digest, "task": other.task, "kind": other.kind} for digest, other in others.items()]
-        return emit({"user": user, **asdict(gone), "made_from": made_from, "affected": list(map(_affected, gone.affected))})
-    _tell(user, gone, others)
+        if not (quiet := wants_json(ctx, json)):
+            _tell(user, gone, others)
+        again = [] if no_reassemble else _again(house, gone)
+        pools = [row.digest for row in house.store.pools()]
+    if quiet:
+        emit({"user": user, **asdict(gone), **_documents(gone, others), "reassembled": list(map(assembly_document, again))})
+    tell_reassembly(gone.affected, again, pools, quiet)
+
+
+def _again(house: Idiolect, gone: Deletion) -> list[AssemblyReport]:
+    """Assemble anew what others used; the person is gone, so whatever is amiss is said and no more."""
+    if not any(one.was_head and one.kind == "assembled" for one in gone.affected):
+        return []
+    busy(f"loading {house.base_name} …")
+    try:
+        return house.pieces.reassemble(gone.affected)
+    except IdiolectError as error:
+        note(f"idiolect: {error}")
+        return []
 
 
 def _ask(user: str, n_items: int, n_adapters: int) -> None:
@@ -133,8 +158,11 @@ def _tell(user: str, gone: Deletion, others: dict[str, AdapterManifest]) -> None
     )
     for digest, other in others.items():
         task, name = other.task, f"{other.kind} adapter {digest[:12]} ({other.task})"
-        say(f"{name} was made from this person's items too, and still is there; make it anew:")
-        if other.kind == "pooled":
+        made = "was made from this person's items too" if other.user_id is None else f"of {other.user_id} is a copy of theirs"
+        say(f"{name} {made}, and still is there; make it anew:")
+        if other.user_id is not None:
+            say(f"    idiolect train {shlex.quote(other.user_id)} --task {task}")
+        elif other.kind == "pooled":
             say("    run the evaluation that it belongs to in a new folder, and remove the old one")
         else:
             say(f"    idiolect train --stage task --task {task} --data FILE, then idiolect train --all --task {task}")
@@ -143,12 +171,15 @@ def _tell(user: str, gone: Deletion, others: dict[str, AdapterManifest]) -> None
         say(f"{count(gone.n_pieces, 'piece')} withdrawn, {count(n, 'adapter')} of others with them" + (":" if n else ""))
     for one in gone.affected:
         say(f"    {one.user_id or one.kind} · {one.task} · {one.digest[:12]}" + (", which was in use" if one.was_head else ""))
-    for other, task in dict.fromkeys((one.user_id or "", one.task) for one in gone.affected if one.was_head):
-        note(f"to assemble theirs anew: idiolect pieces assemble {shlex.quote(other)} --task {task}")
     for export in gone.stale_exports:
         note(f"still holds what was theirs, and is not ours to remove: {export.place}")
     if not gone.scrubbed:
         note("another process was reading: deleted pages stay in the database's log until that process ends")
+
+
+def _documents(gone: Deletion, others: dict[str, AdapterManifest]) -> dict[str, Any]:
+    made_from = [{"digest": digest, "task": m.task, "kind": m.kind, "user": m.user_id} for digest, m in others.items()]
+    return {"made_from": made_from, "affected": list(map(_affected, gone.affected))}
 
 
 def _affected(one: Affected) -> dict[str, Any]:

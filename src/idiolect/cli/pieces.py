@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,7 +26,7 @@ from idiolect.cli.progress import busy, stages, training
 from idiolect.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from idiolect.pieces.desk import Preview, Revoked
+    from idiolect.pieces.desk import Preview
     from idiolect.pieces.newcomers import AssemblyReport
     from idiolect.pieces.select import Sharers
     from idiolect.pieces.share import ShareReport
@@ -100,6 +102,8 @@ def share(
         emit(_shared(report, renewed, pools, select, found, seconds))
     else:
         _tell_shared(report, renewed, pools, seconds)
+    for name, problem in ((name, problem) for one in renewed for name, problem in one.problems.items()):
+        note(f"idiolect: {name}: {problem}")
     _tell_problems(report.problems, "could not share")
 
 
@@ -108,9 +112,12 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+        found = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
     except ValueError:
-        raise ConfigError(f"--layers takes numbers with commas between them, not {text!r}: --layers 0,1,4") from None
+        found = ()
+    if not found:  # to share nothing is to withdraw everything, and nobody means that by a slip
+        raise ConfigError(f"--layers takes numbers with commas between them, not {text!r}: --layers 0,1,4")
+    return found
 
 
 def _select(house: Idiolect, task: str, variant: str, n: int, strategy: Strategies, min_items: int, seed: int) -> Sharers:
@@ -137,7 +144,7 @@ def _shared(
         "pools": [pool_document(row) for row in pools],
         "selected": selected,
         "revoked": [_revocation(revocation) for revocation in report.revocations],
-        "reassembled": [_assembly(one) for one in renewed],
+        "reassembled": [assembly_document(one) for one in renewed],
         "tokens": report.tokens,
         "seconds": round(s, 2),
     }
@@ -165,7 +172,7 @@ def _tell_shared(report: ShareReport, renewed: list[AssemblyReport], pools: list
     for revocation in report.revocations:
         _tell_revocation(revocation)
     for one in renewed:
-        _tell_assembly(one)
+        tell_assembly(one)
     if pools:
         note(f"next, newcomers' adapters: idiolect pieces assemble USER --task {pools[0].key['task']}")
 
@@ -226,13 +233,14 @@ def assemble(
             f"{count(report.n_short, 'module')} of pool {report.pool[:12]} hold fewer than {k} pieces; all that there are count"
         )
     if wants_json(ctx, json):
-        emit(_assembly(report))
+        emit(assembly_document(report))
     else:
-        _tell_assembly(report)
+        tell_assembly(report)
     _tell_problems(report.problems, "got nothing assembled")
 
 
-def _assembly(report: AssemblyReport) -> dict[str, Any]:
+def assembly_document(report: AssemblyReport) -> dict[str, Any]:
+    """What was assembled, as JSON."""
     return {
         "pool": report.pool,
         "people": [
@@ -245,7 +253,8 @@ def _assembly(report: AssemblyReport) -> dict[str, Any]:
     }
 
 
-def _tell_assembly(report: AssemblyReport) -> None:
+def tell_assembly(report: AssemblyReport) -> None:
+    """What was assembled, in a table and a line."""
     cells = [
         (user, f"{one.n_examples:,}", f"{one.n_pieces:,}", size(one.size_bytes), duration(one.seconds), one.digest[:12])
         for user, one in report.made.items()
@@ -302,15 +311,10 @@ def revoke(
             ids, user=user, pool=pool, reassemble=not no_reassemble,
             on_revoked=(lambda revocation: None) if quiet else _tell_revocation,
         )  # fmt: skip
-    problems = {name: line for one in done.again for name, line in one.problems.items()}
+        pools = [row.digest for row in house.store.pools()]
     if quiet:
-        emit({**_revocation(done.revocation), "reassembled": [_assembly(one) for one in done.again]})
-    else:
-        for one in done.again:
-            _tell_assembly(one)
-        _tell_left(done, no_reassemble)
-    for name, problem in problems.items():
-        note(f"idiolect: {name}: {problem}")
+        emit({**_revocation(done.revocation), "reassembled": [assembly_document(one) for one in done.again]})
+    tell_reassembly(done.revocation.affected, done.again, pools, quiet)
 
 
 def _tell_revocation(revocation: Revocation) -> None:
@@ -328,11 +332,20 @@ def _tell_revocation(revocation: Revocation) -> None:
         note("another process was reading: deleted pages stay in the database's log until that process ends")
 
 
-def _tell_left(done: Revoked, left: bool) -> None:
-    heads = [one for one in done.revocation.affected if one.was_head and one.user_id is not None]
-    if left and heads:
-        names = " ".join(dict.fromkeys(one.user_id or "" for one in heads))
-        note(f"to assemble theirs anew: idiolect pieces assemble {names} --task {heads[0].task}")
+def tell_reassembly(affected: Sequence[Affected], again: Sequence[AssemblyReport], pools: Sequence[str], quiet: bool) -> None:
+    """What was assembled anew, and how the rest can be: those who lost an adapter in use, and whose pool is still there."""
+    for one in () if quiet else again:
+        tell_assembly(one)
+    for name, problem in ((name, problem) for one in again for name, problem in one.problems.items()):
+        note(f"idiolect: {name}: {problem}")
+    failed = {user for one in again if one.pool in pools for user in one.problems}
+    left: dict[tuple[str, str], list[str]] = {}
+    for one in affected:
+        if one.was_head and one.kind == "assembled" and one.user_id and (one.user_id in failed or not again):
+            left.setdefault((one.task, one.variant), []).append(shlex.quote(one.user_id))
+    for (task, variant), users in left.items():
+        which = "" if variant == "k0" else f" --variant {variant}"
+        note(f"to assemble theirs anew: idiolect pieces assemble {' '.join(users)} --task {task}{which}")
 
 
 def _revocation(revocation: Revocation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`idiolect pieces list`, `export`, `import` and `inspect`: pools, and what was assembled from them."""
+"""`idiolect pieces list`, `export`, `import` and `inspect`: pools, what was assembled from them, and what was given away."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from idiolect.cli.options import (
     open_house,
     wants_json,
 )
-from idiolect.cli.output import count, emit, note, out, say, size, table
+from idiolect.cli.output import count, emit, note, one_line, out, say, size, table
 from idiolect.cli.pieces import app, pool_document
 from idiolect.cli.progress import busy
 from idiolect.errors import InputError
@@ -37,11 +37,21 @@ if TYPE_CHECKING:
 def list_(
     ctx: typer.Context,
     user: Annotated[str | None, typer.Option("--user", help="What this person shares.")] = None,
+    exports: Annotated[
+        bool, typer.Option("--exports", help="Folders and files that adapters and pools were written to; --user: a person's.")
+    ] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="--exports: only those that hold what was withdrawn since.")] = False,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List pools; or, with --user, the pieces that a person shares."""
+    """List pools; or, with --user, the pieces that a person shares; or, with --exports, what was written to other places."""
+    if stale and not exports:
+        raise InputError("--stale is about exports; give --exports with it")
     with open_house(ctx, store) as house:
+        if user is not None:
+            house.store.require_person(user)
+        if exports:
+            return _list_exports(house, user, stale, wants_json(ctx, json))
         if user is not None:
             return _list_person(house, user, wants_json(ctx, json))
         pools = house.store.pools()
@@ -62,6 +72,19 @@ def _list_person(house: Idiolect, user: str, json: bool) -> None:
         return note(f"user {user!r} shares nothing; share pieces: idiolect pieces share USER --task TASK")
     cells = ((str(r.id), r.pool[:12], r.module, (r.adapter or "–")[:12], r.created.strftime("%Y-%m-%d %H:%M")) for r in rows)
     out().print(table(("piece", "pool", "module", "adapter", "shared"), cells, flexible=("module",)))
+
+
+def _list_exports(house: Idiolect, user: str | None, stale: bool, json: bool) -> None:
+    rows = [row for row in house.store.exports(True if stale else None) if user in (None, row.user_id)]
+    if json:
+        return emit([asdict(row) for row in rows])
+    if not rows:
+        return note("no export is on record" + (" that holds what was withdrawn" if stale else ""))
+    cells = (
+        (r.kind, r.digest[:12], r.user_id or "–", r.place, "●" if r.stale else "", r.created.strftime("%Y-%m-%d %H:%M"))
+        for r in rows
+    )
+    out().print(table(("what", "digest", "person", "place", "stale", "written"), cells, flexible=("person", "place")))
 
 
 def _pool_cells(row: PoolRow) -> tuple[str, ...]:
@@ -91,12 +114,8 @@ def export(
         row = next(row for row in house.store.pools() if row.digest == done.digest)
     n_bytes = Path(done.place).stat().st_size
     if wants_json(ctx, json):
-        return emit(
-            {"pool": row.digest, "file": done.place, "n_pieces": row.n_pieces, "size_bytes": n_bytes, "stale": done.stale}
-        )
+        return emit({"pool": row.digest, "file": done.place, "n_pieces": row.n_pieces, "size_bytes": n_bytes})
     say(f"{row.digest[:12]} → {out_}: {count(row.n_pieces, 'piece')}, {size(n_bytes)}")
-    if done.stale:
-        note("a piece was withdrawn while the file was written; write it once more")
 
 
 @app.command("import")
@@ -119,7 +138,7 @@ def import_(
     if counts.n_withdrawn:
         note(f"{count(counts.n_withdrawn, 'piece')} left out: their owners withdrew them from this store")
     if done.note:
-        note(f"its note: {done.note}")
+        note(f"its note: {one_line(done.note)}")
     if not done.usable:
         note("its task adapter is not in this store: nothing can be assembled from it until the same one is trained here")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from idiolect.config import TrainConfig
 from idiolect.evals.arms import BY_LOT
-from idiolect.evals.pooling import PiecePlan, Shared, Workshop, newcomers
+from idiolect.evals.pooling import PiecePlan, Shared, Workshop, newcomers, noisy
 from idiolect.model.bank import Bank
 from idiolect.model.base import Base
 from idiolect.model.pieces import Pool, Record
@@ -56,6 +56,9 @@ class Kitchen:
         base: with the task adapter merged in.
         recipe: the targets'.
         config: how a residual is trained.
+
+    Attributes:
+        heard: the targets as every arm hears of them: with the plan's noise in their histories.
     """
 
     workshop: Workshop
@@ -67,7 +70,8 @@ class Kitchen:
     config: TrainConfig
 
     def __post_init__(self) -> None:
-        found = newcomers(self.base, self.recipe, self.people, self.plan.noise, self.plan.consent.seed)
+        self.heard = noisy(self.people, self.plan.noise, self.plan.consent.seed)
+        found = newcomers(self.base, self.recipe, self.heard)
         self.newcomers: list[Newcomer] = found[0]
         self.examples: dict[str, list[Rendered]] = found[1]
         self.rendering_s = found[2]
@@ -127,7 +131,7 @@ class Kitchen:
         """The whole adapter of the sharer whose history is the most like the target's."""
         began = time.monotonic()
         task, most = self.recipe.task, self.plan.selection.max_items
-        kept = [Person(p.id, newest(p, self.recipe.max_history)) for p in self.people]
+        kept = [Person(p.id, newest(p, self.recipe.max_history)) for p in self.heard]
         store = self.workshop.store
         sharers = self.workshop.vectors(task, [store.person(user) for user in sorted(self.shared.adapters)], most)
         mean = np.mean(list(sharers.values()), axis=0)

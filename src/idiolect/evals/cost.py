@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from idiolect.config import TrainConfig
-from idiolect.errors import DependencyMissing
+from idiolect.errors import DependencyMissing, EmptyHistory
 from idiolect.evals.assembling import Kitchen
 from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
 from idiolect.evals.harness import kitchen
@@ -166,7 +166,11 @@ def run(
 
 
 def measure(made: Kitchen) -> Costs:
-    """What this pool, its records and the targets' own adapters would cost; trains nothing."""
+    """What this pool, its records and the targets' own adapters would cost; trains nothing.
+
+    Raises:
+        EmptyHistory: no target has an item that fits.
+    """
     base, recipe, plan, pool = made.base, made.recipe, made.plan, made.shared.pool
     sizes, layout, n_sharers = Sizes.of(base, pool.layout), pool.layout, len(made.shared.adapters)
     records, _ = made.assembled()
@@ -174,6 +178,8 @@ def measure(made: Kitchen) -> Costs:
     read = [examples[-(plan.assembly.max_examples or 0) :] for examples in made.examples.values()]
     pieces = [sizes.assembling(layout.rank, plan.assembly.k, n_sharers, sum(len(e.ids) for e in mine)) for mine in read]
     own = [sizes.training(layout.rank, *seen(mine, recipe.config)) for mine in made.examples.values() if mine]
+    if not own:
+        raise EmptyHistory("no target has an item that an adapter could be trained on; choose others, or raise --max-tokens")
     shared = 0.0
     for user in made.shared.adapters:
         person = made.workshop.store.person(user)

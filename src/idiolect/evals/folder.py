@@ -17,6 +17,8 @@ from typing import Any
 from idiolect.errors import StoreError
 
 RESULTS = "results.json"
+_FILES = (RESULTS, "predictions.jsonl", "report.md", "plot.png")
+"""What any report may consist of."""
 
 
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -41,7 +43,9 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
 
 def _move(staged: Path, folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)
+    for name in _FILES:  # what an earlier run left and this one has not would pass for this one's
+        if name == RESULTS or not (staged / name).exists():
+            (folder / name).unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: path.name == RESULTS):
         path.chmod(0o600)
         os.replace(path, folder / path.name)

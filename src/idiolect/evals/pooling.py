@@ -238,13 +238,10 @@ def _gate_name(adapter: str, config: TrainConfig, base: Base) -> str:
 # ---------------------------------------------------------------------------------------------------------- newcomers
 
 
-def newcomers(
-    base: Base, recipe: Recipe, people: Sequence[Person], noise: float = 0.0, seed: int = 0
-) -> tuple[list[Newcomer], dict[str, list[Rendered]], float]:
+def newcomers(base: Base, recipe: Recipe, people: Sequence[Person]) -> tuple[list[Newcomer], dict[str, list[Rendered]], float]:
     """(who wants an adapter from pieces, their examples, seconds of rendering)."""
     began = time.monotonic()
-    heard = noisy(people, noise, seed) if noise else people
-    examples = {p.id: rendered_items(base, recipe, p, newest(p, recipe.max_history)) for p in heard}
+    examples = {p.id: rendered_items(base, recipe, p, newest(p, recipe.max_history)) for p in people}
     return [Newcomer(user, mine) for user, mine in examples.items()], examples, time.monotonic() - began
 
 
@@ -253,6 +250,8 @@ def noisy(people: Sequence[Person], share: float, seed: int) -> list[Person]:
 
     Which places, and whose items, is drawn by (seed, person); a greater share replaces what a smaller one does, and more.
     """
+    if not share:
+        return list(people)
     found = []
     for person in people:
         others = [item for other in sorted(people, key=lambda p: p.id) if other.id != person.id for item in other.history]

@@ -8,10 +8,11 @@ ordinary evaluation, beside the non-personalised one, so that figures, tests and
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from idiolect.errors import ConfigError
 from idiolect.evals.arms import ARMS, NONPERS, OF_PIECES, PERPCS, parse_arms
@@ -20,6 +21,7 @@ from idiolect.evals.plan import OnStage, Plan, silent
 from idiolect.evals.pooling import Workshop
 from idiolect.evals.results import ArmOutcome, Evaluation, mean_losses
 from idiolect.model.base import Base
+from idiolect.pieces.select import Strategy
 from idiolect.store.store import Store
 
 Value = float | int | str | None
@@ -50,40 +52,69 @@ def _pieces(**how: Callable[[Plan, Any], Any]) -> Callable[[Plan, Any], Plan]:
     return lambda plan, value: replace(plan, pieces=replace(plan.pieces, **{name: change(plan, value)}))
 
 
-def _number_or_all(text: str) -> Value:
-    return None if text == "all" else int(text)
+def _count(text: str) -> Value:
+    return _within(int(text), 1)
+
+
+def _count_or_all(text: str) -> Value:
+    return None if text == "all" else _count(text)
+
+
+def _positive(text: str) -> Value:
+    return _within(float(text), sys.float_info.min)
+
+
+def _share(text: str) -> Value:
+    return _within(float(text), 0, 1)
+
+
+def _share_of_any(text: str) -> Value:
+    return _within(float(text), sys.float_info.min, 1)
+
+
+def _strategy(text: str) -> Value:
+    if text not in get_args(Strategy):
+        raise ValueError
+    return text
+
+
+def _within(value: Any, low: float, high: float = sys.float_info.max) -> Any:
+    """The value, if it is between these. Raises ValueError, for what is no number too."""
+    if not low <= value <= high:
+        raise ValueError
+    return value
 
 
 STUDIES: Mapping[str, Study] = {
     study.name: study
     for study in (
         Study(
-            "sharers", "the number of sharers", (5, 10, 20, 50), int,
+            "sharers", "the number of sharers", (5, 10, 20, 50), _count,
             _pieces(selection=lambda plan, n: plan.pieces.selection.but(n=n)),
         ),
         Study(
             "strategy", "how sharers are chosen",
-            ("cluster_most_active", "cluster_medoid", "cluster_random", "most_active", "random"), str,
+            get_args(Strategy), _strategy,
             _pieces(selection=lambda plan, name: plan.pieces.selection.but(strategy=name)),
         ),
         Study(
-            "ratio", "the share of pieces given", (0.2, 0.4, 0.6, 0.8, 1.0), float,
+            "ratio", "the share of pieces given", (0.2, 0.4, 0.6, 0.8, 1.0), _share_of_any,
             _pieces(consent=lambda plan, ratio: plan.pieces.consent.but(ratio=ratio)),
         ),
         Study(
-            "k", "pieces per module", (1, 3, 5, 10), int,
+            "k", "pieces per module", (1, 3, 5, 10), _count,
             _pieces(assembly=lambda plan, k: replace(plan.pieces.assembly, k=k)),
         ),
         Study(
-            "temperature", "the temperature", (0.1, 0.3, 1.0, 3.0, 10.0), float,
+            "temperature", "the temperature", (0.1, 0.3, 1.0, 3.0, 10.0), _positive,
             _pieces(assembly=lambda plan, t: replace(plan.pieces.assembly, temperature=t)),
         ),
         Study(
-            "history", "the newcomer's history", (1, 5, 10, 50, None), _number_or_all,
+            "history", "the newcomer's history", (1, 5, 10, 50, None), _count_or_all,
             lambda plan, n: replace(plan, max_history=n),
         ),
         Study(
-            "noise", "foreign items in the newcomer's history", (0.0, 0.1, 0.25, 0.5, 1.0), float,
+            "noise", "foreign items in the newcomer's history", (0.0, 0.1, 0.25, 0.5, 1.0), _share,
             _pieces(noise=lambda _, share: share),
         ),
     )
@@ -103,7 +134,9 @@ def get_study(name: str, values: str | None = None) -> tuple[Study, tuple[Value,
     if values is None:
         return study, study.values
     try:
-        return study, tuple(dict.fromkeys(study.read(word.strip()) for word in values.split(",") if word.strip()))
+        if found := tuple(dict.fromkeys(study.read(word.strip()) for word in values.split(",") if word.strip())):
+            return study, found
+        raise ValueError
     except ValueError:
         raise ConfigError(
             f"values {values!r} do not suit the study {name!r}; it takes e.g. {_shown(study.values[0])}"

@@ -11,6 +11,7 @@ arXiv:2104.09864 (rotary embedding); Shazeer 2020, arXiv:2002.05202 (SwiGLU); Zh
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -589,18 +590,47 @@ class Decoder:
         return out.permute(0, 3, 1, 2, 4).reshape(rows * t, s.q_width)
 
 
+class _SmallSteps:
+    """The small steps under way, in whichever thread, and torch's number of threads outside them.
+
+    Each thread has a number of its own, but a new one takes the number that anybody set last. So whoever finds 1 while
+    others are inside takes the number from before the first of them, and sets it on leaving, as everybody does.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._outside = threading.Lock(), 0, 1
+
+    def enter(self) -> int:
+        """Go on with one thread; the number to leave with, 1 where there is nothing to do."""
+        with self._lock:
+            threads = torch.get_num_threads()
+            if threads == 1 and self._inside:
+                threads = self._outside
+            if threads > 1:
+                self._outside = self._outside if self._inside else threads
+                self._inside += 1
+                torch.set_num_threads(1)
+            return threads
+
+    def leave(self, threads: int) -> None:
+        with self._lock:
+            self._inside -= 1
+            torch.set_num_threads(threads)
+
+
+_SMALL_STEPS = _SmallSteps()
+
+
 @contextmanager
 def _threads_for(flop: int, device: torch.device) -> Iterator[None]:
     """One thread for a small step on a CPU: waking a sleeping thread takes 0.1 ms, and a step has a hundred products."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or flop > SMALL_STEP:
-        yield
-        return
-    torch.set_num_threads(1)
+    small = device.type == "cpu" and flop <= SMALL_STEP
+    threads = _SMALL_STEPS.enter() if small else 1
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        if threads > 1:
+            _SMALL_STEPS.leave(threads)
 
 
 def _norm(x: Tensor, w: Tensor, eps: float) -> Tensor:

@@ -112,10 +112,11 @@ def normalised(x: Tensor) -> Tensor:
     A constant vector has no direction, and becomes zeros. In float32 at least.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
+    rounding = 8 * torch.finfo(x.dtype).eps * x.abs().amax(-1, keepdim=True)
     x = x - x.mean(-1, keepdim=True)
-    # By the largest first: squares of very small numbers are zero in float32.
+    # By the largest first: squares of very small numbers are zero in float32. What rounding leaves of a constant is nothing.
     top = x.abs().amax(-1, keepdim=True)
-    x = x / torch.where(top > 0, top, 1)
+    x = torch.where(top > rounding, x / torch.where(top > 0, top, 1), 0)
     deviation = x.square().mean(-1, keepdim=True).sqrt()
     return x / torch.where(deviation > 0, deviation, 1)
 

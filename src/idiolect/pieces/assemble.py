@@ -61,8 +61,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ConfigError(f"k is {self.k}; at least 1 piece per module is needed")
-        if not self.temperature > 0:
-            raise ConfigError(f"the temperature is {self.temperature}; it must be above 0")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"the temperature is {self.temperature}; it must be above 0, and a number")
         if self.max_examples is not None and self.max_examples < 1:
             raise ConfigError(f"max examples is {self.max_examples}; it must be at least 1")
 

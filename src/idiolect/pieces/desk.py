@@ -15,7 +15,15 @@ from pathlib import Path
 
 from idiolect.config import TrainConfig
 from idiolect.data.tasks import Task, get_task
-from idiolect.errors import BaseMismatch, ConfigError, EmptyHistory, InputError, PieceNotFound, TaskAdapterNotFound
+from idiolect.errors import (
+    BaseMismatch,
+    ConfigError,
+    EmptyHistory,
+    IdiolectError,
+    InputError,
+    PieceNotFound,
+    TaskAdapterNotFound,
+)
 from idiolect.model.base import Base
 from idiolect.model.pieces import Pool, PoolKey
 from idiolect.pieces import pool_files, views
@@ -69,10 +77,17 @@ class Pieces:
     Args:
         based: the base with a task adapter merged in, by digest; None: the bare base. Called when it is first needed.
         forget: called with digests of adapters that are no more, so that nobody goes on answering with them.
+        forget_pool: called with the digest of a pool that has changed, for the same reason.
     """
 
-    def __init__(self, store: Store, based: Based, forget: Callable[[Sequence[str]], None] = lambda digests: None) -> None:
-        self.store, self._based, self._forget = store, based, forget
+    def __init__(
+        self,
+        store: Store,
+        based: Based,
+        forget: Callable[[Sequence[str]], None] = lambda digests: None,
+        forget_pool: Callable[[str], None] = lambda pool: None,
+    ) -> None:
+        self.store, self._based, self._forget, self._forget_pool = store, based, forget, forget_pool
         self._pools: dict[str, tuple[str, Pool]] = {}
 
     @property
@@ -88,12 +103,12 @@ class Pieces:
             self._pools[key.digest] = self._load(key)
         return self._pools[key.digest][1]
 
-    def refresh(self) -> list[str]:
-        """Forget pools that somebody, here or in another process, has changed; their digests."""
+    def refresh(self) -> None:
+        """Forget pools that somebody, here or in another process, has changed, and let banks forget what they have of them."""
         changed = [d for d, (version, _) in self._pools.items() if self.store.pool_version(d) != version]
         for digest in changed:
             del self._pools[digest]
-        return changed
+            self._forget_pool(digest)
 
     def _load(self, key: PoolKey) -> tuple[str, Pool]:
         while True:
@@ -143,7 +158,7 @@ class Pieces:
             report = share(self.store, self._based, chosen, get_task(task), variant, terms, on_progress)
         affected = [one for revocation in report.revocations for one in revocation.affected]
         self._forget([one.digest for one in affected])
-        return report, self._again(affected)
+        return report, self.reassemble(affected)
 
     def select_sharers(
         self,
@@ -306,7 +321,7 @@ class Pieces:
         self._forget([one.digest for one in revocation.affected])
         self.refresh()
         on_revoked(revocation)
-        return Revoked(revocation, self._again(revocation.affected) if reassemble else [])
+        return Revoked(revocation, self.reassemble(revocation.affected) if reassemble else [])
 
     def preview(self, pieces: Iterable[int] | None = None, *, user: str | None = None, pool: str | None = None) -> Preview:
         """What `revoke` would do. Changes nothing."""
@@ -330,11 +345,20 @@ class Pieces:
         pools = [pool] if pool is not None else [row.digest for row in self.store.pools()]
         return [piece.id for digest in pools for piece in self.store.pool_pieces(digest)]
 
-    def _again(self, affected: Sequence[Affected]) -> list[AssemblyReport]:
-        """Assemble anew what was in use and is gone."""
+    def reassemble(self, affected: Sequence[Affected]) -> list[AssemblyReport]:
+        """Assemble anew, in the same way and from what is left, what was in use and is gone with others' pieces.
+
+        Where that cannot be, e.g. on another base, the reports say why for each person.
+        """
         return [self._once_more(once, users) for once, users in by_order(affected)]
 
     def _once_more(self, once: Once, users: Sequence[str]) -> AssemblyReport:
+        try:
+            return self._in_the_same_way(once, users)
+        except IdiolectError as error:
+            return AssemblyReport(problems=dict.fromkeys(users, str(error)), pool=once.pool)
+
+    def _in_the_same_way(self, once: Once, users: Sequence[str]) -> AssemblyReport:
         row = next((row for row in self.store.pools() if row.digest == once.pool), None)
         why = f"nothing is left in pool {once.pool[:12]} to assemble from; what was in use before, or the base, answers"
         if row is None:
@@ -373,6 +397,10 @@ class Pieces:
 
         Args:
             note: free text that goes into the file, e.g. the terms that sharers agreed to.
+
+        Raises:
+            PieceNotFound: there is no such pool, or a piece was withdrawn meanwhile; nothing stays at the place.
+            InputError: see `pool_files.write_pool`.
         """
         row = self._find(pool)
         key = PoolKey.from_dict(row.key)
@@ -380,8 +408,10 @@ class Pieces:
         self.refresh()
         held = self.pool(key)
         path = Path(file).expanduser().absolute()
-        pool_files.write_pool(path, held, self.base, note)
-        return self.store.note_export(row.digest, str(path), "pool", [piece for piece, _, _ in held.bodies()])
+        inside = [piece for piece, _, _ in held.bodies()]
+        return self.store.export(
+            row.digest, str(path), "pool", inside, lambda: pool_files.write_pool(path, held, self.base, note)
+        )
 
     def import_pool(self, file: str | Path) -> PoolImport:
         """Take a pool's file in: all of it, or nothing. Pieces that were withdrawn from this store stay away.

@@ -120,19 +120,30 @@ def derived_from(connection: Connection, kind: str, parent: str, user_id: str | 
     where = [lineage.c.kind == kind, lineage.c.parent == parent]
     if user_id is not None:
         where.append(lineage.c.owner == user_id)
-    return _children(connection, *where)
+    return list(_children(connection, *where))
 
 
 def made_from_person(connection: Connection, user_id: str, key: int) -> list[str]:
-    """Digests of other people's and task adapters that were made from this person's items."""
+    """Digests of other people's and task adapters that were made from this person's items, or are copies, also of copies,
+    of this person's adapters; oldest first.
+    """
     others = or_(adapters.c.person.is_(None), adapters.c.person != key)
-    return _children(connection, lineage.c.owner == user_id, others)
+    found = dict(_children(connection, lineage.c.owner == user_id, others))
+    fresh = list(connection.execute(select(adapters.c.digest).where(adapters.c.person == key)).scalars())
+    while fresh:
+        copies: dict[str, int] = {}
+        for chunk in chunked(fresh, _ROWS_PER_QUERY):
+            copies |= _children(connection, lineage.c.kind == "adapter", lineage.c.parent.in_(chunk), others)
+        fresh = [digest for digest in copies if digest not in found]
+        found |= copies
+    return sorted(found, key=found.__getitem__)
 
 
-def _children(connection: Connection, *where: ColumnElement[bool]) -> list[str]:
+def _children(connection: Connection, *where: ColumnElement[bool]) -> dict[str, int]:
+    """Adapters with such an edge, by digest, in order of publication."""
     joined = select(adapters.c.digest, adapters.c.id).join(lineage, lineage.c.child == adapters.c.id)
     found = connection.execute(joined.where(*where).distinct().order_by(adapters.c.id))
-    return [digest for digest, _ in found]
+    return {digest: key for digest, key in found}
 
 
 def parents(connection: Connection, key: int) -> list[Parent]:
@@ -198,13 +209,13 @@ def filters(user_id: str | None, kind: str | None, task: str | None, base: str |
 
 
 def get(connection: Connection, digest: str) -> Row[Any]:
-    """(id, digest, manifest) of one adapter.
+    """(id, digest, manifest, person) of one adapter.
 
     Raises:
         AdapterNotFound: if there is none.
     """
     c = adapters.c
-    row = connection.execute(select(c.id, c.digest, c.manifest).where(c.digest == digest)).one_or_none()
+    row = connection.execute(select(c.id, c.digest, c.manifest, c.person).where(c.digest == digest)).one_or_none()
     if row is None:
         raise _absent(digest)
     return row

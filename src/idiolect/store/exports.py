@@ -7,36 +7,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from idiolect.store.histories import chunked
 from idiolect.store.records import ExportKind, ExportRow
 from idiolect.store.runs import utc
-from idiolect.store.tables import export_pieces, exports
+from idiolect.store.tables import export_pieces, exports, people
 
 _IDS_PER_QUERY = 500
 
 
-def note(connection: Connection, kind: ExportKind, digest: str, place: str, pieces: Iterable[int], *, stale: bool) -> ExportRow:
-    """Record an export; whatever was at its place before has been overwritten, and is forgotten."""
-    connection.execute(delete(exports).where(exports.c.place == place))
-    row = ExportRow(kind, digest, place, utc(now := time.time()), stale)
-    values = {"kind": kind, "digest": digest, "place": place, "created": now, "stale": int(stale)}
+def note(connection: Connection, kind: ExportKind, digest: str, person: int | None, place: str, pieces: Iterable[int]) -> int:
+    """Record an export beside what else is known of its place; its key."""
+    values = {"kind": kind, "digest": digest, "person": person, "place": place, "created": time.time()}
     key = connection.execute(insert(exports).values(values).returning(exports.c.id)).scalar_one()
     for chunk in chunked(sorted(set(pieces)), _IDS_PER_QUERY):
         connection.execute(insert(export_pieces), [{"export": key, "piece": piece} for piece in chunk])
-    return row
+    return key
+
+
+def written(connection: Connection, key: int) -> ExportRow | None:
+    """Forget what was at an export's place before it; the export, None if its person was deleted meanwhile."""
+    found = listed(connection, exports.c.id == key)
+    for row in found:
+        connection.execute(delete(exports).where(exports.c.place == row.place, exports.c.id != key))
+    return found[0] if found else None
+
+
+def drop(connection: Connection, key: int) -> None:
+    """Forget one export."""
+    connection.execute(delete(exports).where(exports.c.id == key))
 
 
 def listed(connection: Connection, *where: ColumnElement[bool]) -> list[ExportRow]:
     """Exports, newest first."""
     c = exports.c
-    query = select(c.kind, c.digest, c.place, c.created, c.stale).where(*where).order_by(c.id.desc())
+    joined = select(c.kind, c.digest, people.c.user_id, c.place, c.created, c.stale).outerjoin(people, c.person == people.c.id)
     return [
-        ExportRow(kind, digest, place, utc(created), bool(stale))
-        for kind, digest, place, created, stale in connection.execute(query)
+        ExportRow(kind, digest, user_id, place, utc(created), bool(stale))
+        for kind, digest, user_id, place, created, stale in connection.execute(joined.where(*where).order_by(c.id.desc()))
     ]
 
 
@@ -57,12 +67,10 @@ def outdate(connection: Connection, digests: Sequence[str], pieces: Iterable[int
     return rows
 
 
-def forget(connection: Connection, digests: Sequence[str]) -> list[ExportRow]:
-    """Delete what is known of the exports of these adapters; what it was, marked as stale."""
-    rows: list[ExportRow] = []
-    for chunk in chunked(digests, _IDS_PER_QUERY):
-        theirs: Any = (exports.c.kind == "adapter") & exports.c.digest.in_(chunk)
-        connection.execute(update(exports).where(theirs).values(stale=1))
-        rows += listed(connection, theirs)
-        connection.execute(delete(exports).where(theirs))
+def forget(connection: Connection, person: int) -> list[ExportRow]:
+    """Delete what is known of the exports of a person's adapters; what it was, marked as stale."""
+    theirs = exports.c.person == person
+    connection.execute(update(exports).where(theirs).values(stale=1))
+    rows = listed(connection, theirs)
+    connection.execute(delete(exports).where(theirs))
     return rows

@@ -97,7 +97,7 @@ class People(Room):
         keeps of deleted rows (SQLite; on PostgreSQL that is the server's VACUUM and log rotation).
 
         What the person shared in pools is withdrawn first, see `Pools.revoke`. Task adapters that were made from this
-        person's items too are not changed, but named in the answer.
+        person's items too, and others' copies of their adapters, are not changed, but named in the answer.
 
         Raises:
             PersonNotFound: if there is no such person.
@@ -108,7 +108,7 @@ class People(Room):
             made_from = adapters.made_from_person(connection, user_id, key)
             own = [one.digest for one in revoked.affected if one.user_id == user_id]
             own += adapters.forget_person(connection, user_id, key)
-            exported = exports.forget(connection, own)  # where they lie may say whose they are
+            exported = exports.forget(connection, key)  # where they lie may say whose they are
             n_items, n_queries = histories.remove(connection, key)
         n_blobs = self._finish_deletions()
         return Deletion(

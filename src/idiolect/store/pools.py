@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from idiolect.errors import InputError
+from idiolect.errors import AdapterNotFound, InputError, NotFoundError, PieceNotFound
 from idiolect.store import adapters, exports, pieces, revoking
 from idiolect.store.histories import check_id, check_text
 from idiolect.store.records import (
@@ -145,27 +148,70 @@ class Pools(Room):
         self._finish_deletions()
         return replace(revoked, scrubbed=self._rows.scrub())
 
-    def note_export(self, digest: str, place: str, kind: ExportKind, pieces_in: Iterable[int] = ()) -> ExportRow:
-        """Remember that an adapter or a pool was written to a place outside the store, which replaces what was there.
+    def export(
+        self, digest: str, place: str, kind: ExportKind, pieces_in: Iterable[int], write: Callable[[], object]
+    ) -> ExportRow:
+        """Have an adapter or a pool written to a place outside the store, and remember that it lies there.
+
+        It is noted first, so that a kill in between leaves a note; where writing fails, the note goes again. What was noted
+        for the place before has then been overwritten, and is forgotten.
 
         Args:
             pieces_in: ids of the pieces that are in it.
+            write: writes it, whole or not at all: a folder where it is an adapter, else a file.
 
-        Returns:
-            What was noted; stale already if a piece or the adapter went while it was being written.
+        Raises:
+            AdapterNotFound, PieceNotFound: if the adapter or a piece is gone; also if it went while it was written, and then
+                nothing stays at the place.
         """
         check_text(place, "the place of an export")
         held = set(pieces_in)
         with self._rows.write("adapters") as connection:
-            gone = held - pieces.present(connection, held)
-            stale = bool(gone) or (kind == "adapter" and not adapters.known(connection, [digest]))
-            return exports.note(connection, kind, digest, place, held - gone, stale=stale)
+            person = adapters.get(connection, digest).person if kind == "adapter" else None
+            if held - pieces.present(connection, held):
+                raise _withdrawn(kind, digest, "nothing was written")
+            key = exports.note(connection, kind, digest, person, place, held)
+        try:
+            write()
+        except Exception:
+            self._unnoted(key)
+            raise
+        with self._rows.write("adapters") as connection:
+            row = exports.written(connection, key)
+        if row is None or row.stale:
+            raise _withdrawn(kind, digest, self._taken_back(key, kind, Path(place)))
+        return row
+
+    def _unnoted(self, key: int) -> None:
+        with self._rows.write("adapters") as connection:
+            exports.drop(connection, key)
+
+    def _taken_back(self, key: int, kind: ExportKind, place: Path) -> str:
+        """Remove what was written, and its note with it; what became of it, in words."""
+        if kind == "adapter":
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                place.unlink()
+        if place.exists():
+            return f"{place} cannot be removed, so remove it"
+        self._unnoted(key)
+        return "what was written was removed"
 
     def exports(self, stale: bool | None = None) -> list[ExportRow]:
         """Exports, newest first; all, only stale ones, or only those that are not."""
         where = [] if stale is None else [export_table.c.stale == int(stale)]
         with self._rows.read() as connection:
             return exports.listed(connection, *where)
+
+
+def _withdrawn(kind: ExportKind, digest: str, what: str) -> NotFoundError:
+    """What to raise where something was withdrawn while it was exported."""
+    if kind == "adapter":
+        return AdapterNotFound(
+            f"adapter {digest[:12]} was withdrawn meanwhile; {what}; see which there are: idiolect adapters list"
+        )
+    return PieceNotFound(f"a piece of pool {digest[:12]} was withdrawn meanwhile; {what}; export what is left of it")
 
 
 def _shareable(connection: Connection, key: Mapping[str, Any], user_id: str, digest: str) -> int:

@@ -83,11 +83,13 @@ class ExportRow:
 
     Attributes:
         digest: the adapter's or the pool's; it may be gone since.
+        user_id: whose adapter it is; None: nobody's, or a pool.
         stale: whether something in it was withdrawn.
     """
 
     kind: ExportKind
     digest: str
+    user_id: str | None
     place: str
     created: datetime
     stale: bool
@@ -190,9 +192,10 @@ class Deletion:
         n_blobs: files, also those of other people's adapters that had to go.
         n_pieces: pieces withdrawn, see `Revocation`.
         affected: other people's adapters that cited them; all are unpublished.
-        stale_exports: folders and files that hold the person's adapters or pieces. Those of whole adapters are named here
-            for the last time.
-        made_from: adapters of others (task adapters) that were made from this person's items too, and still are.
+        stale_exports: folders and files that hold the person's adapters or pieces. Those of the person's adapters, also of
+            ones that had gone before, are named here for the last time.
+        made_from: adapters of others that were made from this person's items too (task adapters), or are copies of one of
+            this person's adapters, and still are.
         scrubbed: False where another process was reading: SQLite's write-ahead log then keeps old pages until it ends.
     """
 

@@ -182,12 +182,14 @@ exports = Table(
     Column("id", RowId, primary_key=True),
     Column("kind", Name, nullable=False),
     Column("digest", Name, nullable=False),  # an adapter's or a pool's; it may be gone since
+    _owner(nullable=True),  # the adapter's: its export goes with the person, whatever became of the adapter
     Column("place", Text, nullable=False),
     Column("created", Float(53), nullable=False),  # seconds since 1970, UTC
     Column("stale", Integer, nullable=False, server_default="0"),  # 1: holds what was withdrawn
     CheckConstraint("kind IN ('adapter', 'pool')", name="ck_exports_kind"),
 )
 Index("ix_exports_digest", exports.c.digest)
+Index("ix_exports_person", exports.c.person)
 
 export_pieces = Table(
     "export_pieces",

@@ -54,12 +54,14 @@ def _exports() -> None:
         sa.Column("id", RowId, primary_key=True),
         sa.Column("kind", Name, nullable=False),
         sa.Column("digest", Name, nullable=False),
+        sa.Column("person", RowId, sa.ForeignKey("people.id", ondelete="CASCADE")),
         sa.Column("place", sa.Text, nullable=False),
         sa.Column("created", sa.Float(53), nullable=False),
         sa.Column("stale", sa.Integer, nullable=False, server_default="0"),
         sa.CheckConstraint("kind IN ('adapter', 'pool')", name="ck_exports_kind"),
     )
     op.create_index("ix_exports_digest", "exports", ["digest"])
+    op.create_index("ix_exports_person", "exports", ["person"])
     op.create_table(
         "export_pieces",
         sa.Column("export", RowId, sa.ForeignKey("exports.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
