@@ -36,6 +36,9 @@ class TrainConfig(Settings):
     Units: `learning_rate` per step, `warm_up` as a share of the steps (a single step has none), `max_tokens` per example,
     `steps` (where given, in place of `epochs`) per person, `token_budget` per forward pass over all people together (it
     bounds memory, and changes no result).
+
+    `start`: everybody's adapter begins with the same numbers ("shared"), or with numbers drawn for each ("own"). Trained A
+    stay near what they began with, so numbers drawn by name would tell whose a piece is to anybody who tries names.
     """
 
     rank: int = Field(default=8, ge=1, le=512)
@@ -44,6 +47,7 @@ class TrainConfig(Settings):
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     epochs: int = Field(default=2, ge=1)
     steps: int | None = Field(default=None, ge=1)
+    start: Literal["shared", "own"] = "shared"
     learning_rate: float = Field(default=1e-4, gt=0)
     batch_size: int = Field(default=16, ge=1)
     weight_decay: float = Field(default=1e-2, ge=0)

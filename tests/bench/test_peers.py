@@ -16,7 +16,7 @@ from idiolect.config import TrainConfig  # noqa: E402
 
 TINY = bases.SHAPES["tiny"]
 TARGETS = ("q_proj", "v_proj")
-CONFIG = TrainConfig.build(rank=4, alpha=8, epochs=2, learning_rate=1e-2, batch_size=4, targets=TARGETS)
+CONFIG = TrainConfig.build(rank=4, alpha=8, epochs=2, learning_rate=1e-2, batch_size=4, targets=TARGETS, start="own")
 WORKLOAD = workloads.Workload("tiny", people=2, items=6, own=(8, 16), answer=3)
 
 

@@ -140,6 +140,7 @@ def test_a_new_adapter_depends_on_seed_and_person_only(load):
     assert torch.equal(layout.init_row(0, "ana"), layout.init_row(0, "ana"))
     assert not torch.equal(layout.init_row(0, "ana"), layout.init_row(0, "ben"))
     assert not torch.equal(layout.init_row(0, "ana"), layout.init_row(1, "ana"))
+    assert torch.equal(layout.init_row(0), layout.init_row(0, ""))
     few = load("llama").layout(2, 4.0, QV)
     name = "model.layers.1.self_attn.v_proj"
     assert torch.equal(layout.matrices(layout.init_row(0, "ana"))[name][0], few.matrices(few.init_row(0, "ana"))[name][0])

@@ -541,17 +541,15 @@ def test_what_is_gone_is_not_exported(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("who", ["revoke", "delete_person"])
-@pytest.mark.parametrize("kind", ["adapter", "pool"])
-def test_what_goes_while_it_is_written_does_not_stay_there(
-    store: Store, tmp_path: Path, kind: ExportKind, who: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("what", ["adapter", "pool"])
+def test_what_goes_while_it_is_written_does_not_stay_there(store: Store, tmp_path: Path, what: ExportKind, who: str) -> None:
     ids = shared(store, "ana", b"a")
     made = store.head("ana", **TASK) if who == "delete_person" else assembled(store, "bob", ids)
-    place, held = tmp_path / "out", ids if kind == "pool" else ()
+    place, held = tmp_path / "out", ids if what == "pool" else ()
 
     def write() -> None:
         assert [(row.place, row.stale) for row in store.exports()] == [(str(place), False)]  # in case of a kill
-        if kind == "adapter":
+        if what == "adapter":
             place.mkdir()
             (place / "weights").touch()
         else:
@@ -561,9 +559,9 @@ def test_what_goes_while_it_is_written_does_not_stay_there(
         else:
             store.delete_person("ana")
 
-    error, words = (AdapterNotFound, "adapter") if kind == "adapter" else (PieceNotFound, "a piece of pool")
+    error, words = (AdapterNotFound, "adapter") if what == "adapter" else (PieceNotFound, "a piece of pool")
     with pytest.raises(error, match=f"{words} .* was withdrawn meanwhile; what was written was removed; ") as caught:
-        store.export(POOL if kind == "pool" else made, str(place), kind, held, write)
+        store.export(POOL if what == "pool" else made, str(place), what, held, write)
     assert "\n" not in str(caught.value)
     assert (place.exists(), store.exports()) == (False, [])
 

@@ -26,7 +26,9 @@ from idiolect.types import Rendered
 
 QV = ("q_proj", "v_proj")
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-SETTINGS = TrainConfig.build(rank=3, alpha=6, epochs=2, learning_rate=1e-2, batch_size=4, warm_up=0.2, clip=0.5, slots=4)
+SETTINGS = TrainConfig.build(
+    rank=3, alpha=6, epochs=2, learning_rate=1e-2, batch_size=4, warm_up=0.2, clip=0.5, slots=4, start="own"
+)
 
 
 def examples(n, seed, low=4, high=30):
@@ -180,6 +182,27 @@ def test_training_leaves_the_base_alone(load):
     before = weights_hash(base)
     run(base, MIXTURE, SETTINGS)
     assert weights_hash(base) == before
+
+
+def test_first_numbers_say_nothing_of_whose_they_are(exact):
+    """A trained A stays near what it began with: drawn by name, it would be found by trying names."""
+    layout = exact.layout(SETTINGS.rank, SETTINGS.alpha, SETTINGS.targets)
+
+    def likeness(row, first):
+        pairs = zip(layout.matrices(row).values(), layout.matrices(first).values(), strict=True)
+        return np.mean([torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() for (a, _), (b, _) in pairs])
+
+    for start, mine, found in (("own", 0.8, True), ("shared", 0.0, False)):
+        rows = run(exact, MIXTURE, SETTINGS.but(start=start, learning_rate=2e-3))
+        guesses = {
+            name: {other: likeness(row, layout.init_row(0, other, row.dtype)) for other in MIXTURE}
+            for name, row in rows.items()
+        }
+        right = [max(guess, key=guess.__getitem__) == name and guess[name] > mine for name, guess in guesses.items()]
+        assert all(right) == found
+    common = layout.init_row(SETTINGS.seed, dtype=torch.float64)
+    assert min(likeness(row, common) for row in rows.values()) > 0.8
+    assert len({row.numpy().tobytes() for row in rows.values()}) == len(rows)
 
 
 # --------------------------------------------------------------------------------------------------- PyTorch and PEFT

@@ -31,7 +31,8 @@ def layout_of(base: Any, config: TrainConfig) -> Any:
 def initial(base: Any, people: Iterable[str], config: TrainConfig) -> dict[str, State]:
     """The adapters that training starts from, for the peers to start from as well."""
     layout = layout_of(base, config)
-    return {person: copy(layout.matrices(layout.init_row(config.seed, person))) for person in people}
+    whose = (person if config.start == "own" else "" for person in people)
+    return {person: copy(layout.matrices(layout.init_row(config.seed, one))) for person, one in zip(people, whose, strict=True)}
 
 
 def order_of(jobs: Jobs, config: TrainConfig) -> dict[str, list[list[int]]]:

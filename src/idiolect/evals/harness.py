@@ -260,12 +260,11 @@ def _answers(run: _Run, name: str, bank: Bank, keys: Mapping[str, str]) -> tuple
 
 
 def _losses(run: _Run, variant: TaskVariant, bank: Bank, keys: Mapping[str, str]) -> dict[str, float]:
-    """What each true answer costs the model that answers, nats per token, by query key; empty where answers are not texts.
+    """What each true answer costs the model that answers, nats per token, by query key.
 
-    Where texts are free and a base is small, this tells arms apart long before the words that greedy decoding picks do.
+    Where a base is small, this tells arms apart long before the answers do: greedy texts share hardly a word with the true
+    ones, and a rating is the same median for everybody until a distribution has moved by half.
     """
-    if run.plan.task.kind != "text":
-        return {}
     base, recipe = run.bases[variant], run.plan.recipe(variant, run.plan.stage_2)
     asked = [(q.key, q.adapter, tokens) for q in _questions(run, variant, keys) for tokens in recipe.render(base, [q.example])]
     # A stack is of one layout, or of one pool.

@@ -38,8 +38,9 @@ _STUDY_NOTE = (
 )
 
 _LOSS_NOTE = (
-    "Mean loss per token of the answer that the person gave, under the model that answers for them. It sees a person's hand "
-    "in every token, and so tells arms apart where a small base's greedy answers share hardly a word with the true ones."
+    "Mean loss per token of the answer that the person gave, end of sequence included, under the model that answers for them. "
+    "It tells arms apart where answers do not: where a small base's texts share hardly a word with the true ones, or where "
+    "the likeliest answer stays the same."
 )
 
 Results = Mapping[str, Any]
@@ -120,6 +121,10 @@ def _gating_verdict(results: Results) -> list[str]:
     if "gates" in tried:
         said += f", gates of {tried['gates']['steps']} steps at {tried['gates']['learning_rate']:g}"
     figures = f"Δ {_delta(versus)}, p {_p(versus, 'p_query')} per query"
+    cost = results["arms"][PERPCS].get("answer_loss", {}).get("vs", {}).get(RANDOM_GATES)
+    if cost is not None:
+        likelier = cost["delta"] < 0 and cost["p_query"] < _CLEAR
+        figures += f"; {'but ' if likelier else ''}the true answers cost {_delta(cost)} nats a token, p {_p(cost, 'p_query')}"
     return [
         f"**Gating added nothing here**: Per-Pcs is not clearly better than random gates ({figures}). Tried: {said or '–'}."
     ]

@@ -119,15 +119,15 @@ class Layout:
         sites = [[s.name, s.d_in, s.d_out] for g in self.groups for s in g.sites]
         return {"rank": self.rank, "alpha": self.alpha, "targets": list(self.targets), "sites": sites}
 
-    def init_row(self, seed: int, person: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    def init_row(self, seed: int, whose: str = "", dtype: torch.dtype = torch.float32) -> Tensor:
         """A new adapter's row, (P,): A Kaiming-uniform with a = √5 (as PEFT: U(±1/√D)), B zero, so the update is zero.
 
-        Keyed by (seed, person) and the module's name, so that it does not depend on slot, order, company or on how the
+        Keyed by (seed, whose) and the module's name, so that it does not depend on slot, order, company or on how the
         base is computed.
         """
         row = torch.zeros(self.size, dtype=dtype)
         for name, (a, _) in self.matrices(row).items():
-            generator = torch.Generator().manual_seed(seed_of(seed, person, "init", name))
+            generator = torch.Generator().manual_seed(seed_of(seed, whose, "init", name))
             bound = 1 / math.sqrt(a.shape[0])
             a.copy_(torch.empty(a.shape, dtype=dtype).uniform_(-bound, bound, generator=generator))
         return row

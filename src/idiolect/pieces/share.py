@@ -126,6 +126,11 @@ def _sharer(store: Store, base: Base, user: str, task: Task, variant: str, terms
             f"user {user!r} uses an adapter that was assembled from others' pieces, and has nothing of their own to share; "
             f"train one: idiolect train {shlex.quote(user)} --task {task.name}"
         )
+    if manifest.settings.get("start") != "shared":
+        raise InputError(
+            f"the adapter of user {user!r} began with numbers drawn by name, or nobody knows how: its pieces could be told to "
+            f"be theirs; train it anew: idiolect train {shlex.quote(user)} --task {task.name}"
+        )
     key = key_of(manifest)
     layout = base.layout(key.rank, key.alpha, key.targets)
     names = [site.name for group in layout.groups for site in group.sites]

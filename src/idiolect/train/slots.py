@@ -50,11 +50,12 @@ class Subject:
         """Numbers that each slot keeps beside it."""
         return self.layout.size if self.gates else 0
 
-    def first_row(self, seed: int, person: str, start: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def first_row(self, config: TrainConfig, person: str, start: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What a person begins with, (size,)."""
         if self.gates:
             return torch.zeros(self.size, dtype=dtype)
-        return self.layout.init_row(seed, person, dtype) if start is None else start
+        whose = person if config.start == "own" else ""
+        return self.layout.init_row(config.seed, whose, dtype) if start is None else start
 
 
 class Slots:

@@ -104,6 +104,8 @@ def manifest_of(
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _NO_EFFECT}
     if config.steps is None:  # so that what came to be before there was such a setting is still found
         del settings["steps"]
+    if kind != "user":  # nobody's adapter begins as nobody's either way
+        del settings["start"]
     # What the prompts were cut to matters, not what was asked for: the base's context may be shorter.
     settings |= {"max_tokens": recipe.max_tokens(base), "dtype": str(base.dtype).removeprefix("torch.")}
     settings["tokenizer"] = base.tokenizer.digest  # with another one, the same items are another training

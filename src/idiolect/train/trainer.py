@@ -202,7 +202,7 @@ class _Run:
                     f"user {job.person!r} has nothing to train on; import a history first: idiolect history import"
                 )
             total = total_steps(len(job.examples), self.config)
-            row = self.subject.first_row(self.config.seed, job.person, job.start, self.slots.weights.dtype)
+            row = self.subject.first_row(self.config, job.person, job.start, self.slots.weights.dtype)
             self.slots.admit(slot, row, total, job.start if self.subject.gates else None)
             self.seats[slot] = _Seat(job, total)
 
