@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from idiolect.config import TrainConfig, preset
 from idiolect.data.readers import merged, read_base_items, read_people
 from idiolect.data.tasks import Task, get_task
-from idiolect.errors import DependencyMissing, EmptyHistory, InputError, PersonNotFound
+from idiolect.errors import ConfigError, DependencyMissing, EmptyHistory, InputError, PersonNotFound
 from idiolect.machine import hardware, versions
 from idiolect.store.adapters import PLAIN
 from idiolect.store.records import AdapterRow, Deletion, ImportReport, PersonSummary
@@ -407,6 +407,8 @@ class Idiolect:
         from idiolect.evals import cost, report, studies
         from idiolect.evals.plan import silent
 
+        if name == "cost" and values is not None:
+            raise ConfigError("the study 'cost' varies nothing; leave --values out")
         chosen = None if name == "cost" else studies.get_study(name, values)
         plan = self._plan(data, task, **asked)
         more = {"on_stage": on_stage or silent, "about": self._about(command)}

@@ -15,9 +15,9 @@ from test_pieces_model import ALPHA, QVO, RANK, examples, pool_of, sharers
 from idiolect.config import TrainConfig
 from idiolect.errors import ConfigError, InputError
 from idiolect.model.adapter import GateLayout
-from idiolect.model.pieces import Cited
+from idiolect.model.pieces import Cited, directions
 from idiolect.pieces.assemble import Newcomer, assemble
-from idiolect.pieces.privacy import attack, auc, directions, probe
+from idiolect.pieces.privacy import attack, auc, probe
 from idiolect.pieces.residual import Residual, added, residual_bytes, residuals, widened
 from idiolect.pieces.scoring import example_losses
 from idiolect.pieces.search import Search, moved, search
@@ -237,7 +237,7 @@ def test_a_direction_has_no_length_and_probes_the_same(exact):
     turned = directions(layout, gates)
     for row in turned:
         for vector in GateLayout(layout).vectors(row).values():
-            assert float(vector.norm()) == pytest.approx(1, abs=1e-5)
+            assert float(vector.std(correction=0)) == pytest.approx(1, abs=1e-5)
             assert float(vector.mean()) == pytest.approx(0, abs=1e-6)
     texts = [(i, e) for i in range(2) for e in examples(3, i)]
     plain, published = (probe(exact, layout, g, texts, raw=False) for g in (gates, turned))

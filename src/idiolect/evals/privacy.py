@@ -30,10 +30,10 @@ from idiolect.evals.pooling import newcomers
 from idiolect.model.adapter import GateLayout, GateStack, Layout, Stack
 from idiolect.model.base import Base
 from idiolect.model.lora import Adapters, Applied, Gates
-from idiolect.model.pieces import Cited, Entries, Pool, PoolKey, cut
+from idiolect.model.pieces import Cited, Entries, Pool, PoolKey, cut, directions
 from idiolect.pieces.assemble import assemble
 from idiolect.pieces.gates import train_gates
-from idiolect.pieces.privacy import attack, directions, probe
+from idiolect.pieces.privacy import attack, probe
 from idiolect.pieces.scoring import example_losses
 from idiolect.store.store import Store
 from idiolect.train.stages import Recipe, newest, rendered_items

@@ -21,7 +21,7 @@ from torch import Tensor
 from idiolect.errors import AdapterNotFound, InputError, ShapeError
 from idiolect.model.adapter import Layout, Site, Stack
 from idiolect.model.files import header_of, layout_of, read_record
-from idiolect.model.lora import Adapters, Applied
+from idiolect.model.lora import Adapters, Rows
 from idiolect.model.pieces import Cited, Entries, Pool, PoolKey, read_assembled
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Bank:
         self._kept(self._where[key]).touch(key)
         return self._where[key]
 
-    def stack(self, keys: Sequence[str | None]) -> Applied | None:
+    def stack(self, keys: Sequence[str | None]) -> Rows | None:
         """Everybody's adapter in the order of the keys, nothing for None; all of one layout, or of one pool.
 
         None where no key is given at all.

@@ -25,7 +25,7 @@ from idiolect.errors import BaseMismatch, BaseNotFound, ConfigError, InputError,
 from idiolect.model.adapter import Layout, Site
 from idiolect.model.decoder import Forest
 from idiolect.model.llama import context_of, decoder_from, is_lean, rotary_of
-from idiolect.model.lora import Applied
+from idiolect.model.lora import Applied, Rows
 from idiolect.types import AdapterManifest, canonical_json, digest_of
 
 EMBEDDED = "idiolect-tiny"
@@ -50,7 +50,7 @@ class Model(Protocol):
         """Normed last hidden states at the asked-for positions, (M, D)."""
         ...
 
-    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, Any]:
+    def begin(self, batch: Batch, adapters: Rows | None, room: int) -> tuple[Tensor, Any]:
         """Read prompts; logits of the first new token, (B, V), and a state to go on from."""
         ...
 

@@ -25,7 +25,7 @@ from torch.autograd import Function
 
 from idiolect.data.batch import Batch
 from idiolect.model.adapter import Layout, Site, fused_sites
-from idiolect.model.lora import Applied, Segments, adapted_linear
+from idiolect.model.lora import Applied, Rows, Segments, adapted_linear
 
 SMALL_STEP = 10**9
 """FLOP of a decode step up to which one thread is faster than several that sleep while they wait."""
@@ -357,7 +357,7 @@ class State:
     lengths: Tensor
     longest: int
     done: int
-    adapters: Applied | None
+    adapters: Rows | None
 
     @property
     def segments(self) -> Segments:
@@ -469,7 +469,7 @@ class Decoder:
 
     # -- token by token --------------------------------------------------------------------------------------------
 
-    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, State]:
+    def begin(self, batch: Batch, adapters: Rows | None, room: int) -> tuple[Tensor, State]:
         """Read prompts and make room for new tokens. Row i's adapter is row i of the stack.
 
         Args:

@@ -23,7 +23,7 @@ from idiolect.data.batch import Batch
 from idiolect.errors import BaseNotFound
 from idiolect.model.adapter import Layout, Site
 from idiolect.model.decoder import Forest
-from idiolect.model.lora import Applied, Segments, update_only
+from idiolect.model.lora import Applied, Rows, Segments, update_only
 
 _SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 """What configs call the constant that logits are multiplied with, or divided by: Cohere's, Granite's, Falcon-H1's."""
@@ -49,7 +49,7 @@ class State:
     mask: Tensor
     positions: Tensor
     prompts: list[Tensor]
-    adapters: Applied | None
+    adapters: Rows | None
 
 
 class GeneralModel:
@@ -150,7 +150,7 @@ class GeneralModel:
 
     # -- token by token --------------------------------------------------------------------------------------------
 
-    def begin(self, batch: Batch, adapters: Applied | None, room: int) -> tuple[Tensor, State]:
+    def begin(self, batch: Batch, adapters: Rows | None, room: int) -> tuple[Tensor, State]:
         from transformers import DynamicCache
 
         plan = padded(batch, self.head.device, left=True)

@@ -170,7 +170,11 @@ class Applied(Protocol):
         """Add everybody's update of one group to y, (N, O), in place. x: the group's input, (N, D)."""
         ...
 
-    def select(self, rows: Tensor) -> Applied:
+
+class Rows(Applied, Protocol):
+    """Adapters of a batch of rows, which may leave one by one."""
+
+    def select(self, rows: Tensor) -> Rows:
         """The same for these rows only."""
         ...
 
@@ -314,6 +318,14 @@ def _stacked_backward(ctx: Any, gy: Tensor, spread: Tensor, h: Tensor) -> Tensor
     if not ctx.needs_input_grad[0]:
         return None
     return segments.flatten(torch.bmm(dh, segments.own(a).transpose(1, 2)))
+
+
+def asked_for(x: Tensor, predict: Tensor) -> Tensor:
+    """A module's input at the asked-for positions, (M, D). In the last layer some modules are given no others.
+
+    The two cannot be mixed up: a stream always holds a prompt's tokens beside those that are asked for.
+    """
+    return x if len(x) == len(predict) else x.index_select(0, predict)
 
 
 def _product(x: Tensor, w: Tensor, added: Tensor | None) -> Tensor:

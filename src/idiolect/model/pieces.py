@@ -121,6 +121,15 @@ def normalised(x: Tensor) -> Tensor:
     return x / torch.where(deviation > 0, deviation, 1)
 
 
+def directions(layout: Layout, gates: Tensor) -> Tensor:
+    """Gates of which only the direction is published, (…, P): each module's with mean 0 and standard deviation 1."""
+    rows = gates.reshape(-1, gates.shape[-1]).clone()
+    for row in rows:
+        for vector in GateLayout(layout).vectors(row).values():
+            vector.copy_(normalised(vector))
+    return rows.view_as(gates)
+
+
 class Pool:
     """The pieces of one key as tensors. Immutable.
 
@@ -287,7 +296,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Cited:
-    """A batch's adapters, each a list of cited pieces, computed from the pool (an `Applied` of model/lora.py)."""
+    """A batch's adapters, each a list of cited pieces, computed from the pool (`Rows` of model/lora.py)."""
 
     parts: Mapping[str, tuple[Part, ...]]
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from idiolect.data.batch import Row, pack
 from idiolect.errors import BaseMismatch, ConfigError
 from idiolect.model.base import Base
-from idiolect.model.lora import Applied, Segments
+from idiolect.model.lora import Segments, asked_for
 from idiolect.model.pieces import Combine, Entries, Part, Pool, Record, normalised
 from idiolect.types import Rendered, seed_of
 
@@ -193,15 +193,12 @@ class _Assembler:
             if any(cited):
                 self._part(site.name, cited).add(y, x, segments.of_tokens)
 
-    def select(self, rows: Tensor) -> Applied:
-        raise NotImplementedError("an assembly reads whole histories; it has no rows to select")
-
     def _part(self, module: str, cited: Sequence[Sequence[tuple[int, float]]]) -> Part:
         return Part.of(self.pool.modules[module], self.pool.layout.scale, cited, self.dtype)
 
     def _features(self, x: Tensor) -> Tensor:
         """Everybody's mean normalised input at answer positions, (U, D), float64. In the last layer x holds no others."""
-        seen = x if len(x) == len(self._predict) else x.index_select(0, self._predict)
+        seen = asked_for(x, self._predict)
         features = torch.zeros(len(self.party), x.shape[1], dtype=torch.float64, device=x.device)
         return features.index_add_(0, self._whose, normalised(seen).double() * self._share.unsqueeze(1))
 

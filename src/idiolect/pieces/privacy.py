@@ -26,7 +26,7 @@ from idiolect.data.batch import Row, pack
 from idiolect.errors import InputError
 from idiolect.model.adapter import GateLayout, Layout
 from idiolect.model.base import Base
-from idiolect.model.lora import Applied, Segments
+from idiolect.model.lora import Segments, asked_for
 from idiolect.model.pieces import normalised
 from idiolect.train.trainer import chunks
 from idiolect.types import Rendered
@@ -98,15 +98,6 @@ def _weighted(ranked: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.nda
 # -------------------------------------------------------------------------------------------------------------- probes
 
 
-def directions(layout: Layout, gates: Tensor) -> Tensor:
-    """Gates of which only the direction is published: each module's without its mean, of length one. (…, P) → (…, P)."""
-    rows = gates.reshape(-1, gates.shape[-1]).clone()
-    for row in rows:
-        for vector in GateLayout(layout).vectors(row).values():
-            vector.copy_(normalised(vector) / len(vector) ** 0.5)
-    return rows.view_as(gates)
-
-
 def probe(
     base: Base,
     layout: Layout,
@@ -165,11 +156,8 @@ class _Watch:
         return name in self._groups
 
     def add(self, y: Tensor, x: Tensor, name: str, segments: Segments) -> None:
-        seen = x if len(x) == len(self._predict) else x.index_select(0, self._predict)
+        seen = asked_for(x, self._predict)
         seen = seen if self._raw else normalised(seen) / seen.shape[-1] ** 0.5
         for module in self._groups[name]:
             fits = (seen.double() * self._gates[module].double().index_select(0, self._owner)).sum(-1)
             self.scores.index_add_(0, self._which, fits * self._share)
-
-    def select(self, rows: Tensor) -> Applied:
-        raise NotImplementedError("a probe reads whole texts; it has no rows to select")

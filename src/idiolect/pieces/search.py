@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from idiolect.config import Settings
-from idiolect.errors import DependencyMissing
+from idiolect.errors import ConfigError, DependencyMissing
 from idiolect.model.base import Base
 from idiolect.model.pieces import Cited, Entries, Pool, Record
 from idiolect.pieces.consent import layer_of
@@ -72,10 +72,13 @@ def search(
         on_progress: called with the number of candidates looked at, of `settings.budget`.
 
     Raises:
+        ConfigError: a record that combines in another way than "delta".
         DependencyMissing: cma is not installed.
         PieceNotFound: a cited piece is gone.
     """
     settings = settings or Search()
+    if any(record.combine != "delta" for record in records.values()):
+        raise ConfigError("weights are searched where products of pieces are summed; assemble with combine 'delta'")
     looks = {user: settings.judged_on(examples[user]) for user in records}
     able = [user for user, mine in looks.items() if mine and records[user].pieces]
     starts = {user: records[user].entries for user in able}

@@ -18,10 +18,10 @@ from torch import Tensor
 from idiolect.config import TrainConfig
 from idiolect.data.tasks import Task, get_task
 from idiolect.errors import ConfigError, EmptyHistory, IdiolectError, InputError
-from idiolect.model.adapter import GateLayout, Layout
+from idiolect.model.adapter import Layout
 from idiolect.model.base import Base
 from idiolect.model.files import layout_of, read_record
-from idiolect.model.pieces import PoolKey, cut, normalised
+from idiolect.model.pieces import PoolKey, cut, directions
 from idiolect.pieces.consent import Consent
 from idiolect.pieces.gates import GATES, train_gates
 from idiolect.store.records import Revocation
@@ -219,14 +219,6 @@ def _bodies(layout: Layout, row: Tensor, done: Finished, direction_only: bool) -
     if not bool(gates.isfinite().all()):
         raise ConfigError(f"gates of user {done.person!r} diverged (numbers that are not finite); choose a smaller --gate-lr")
     return cut(layout, row, directions(layout, gates) if direction_only else gates)
-
-
-def directions(layout: Layout, gates: Tensor) -> Tensor:
-    """The gates of a row, each with mean 0 and standard deviation 1."""
-    out = gates.clone()
-    for vector in GateLayout(layout).vectors(out).values():
-        vector.copy_(normalised(vector))
-    return out
 
 
 def _publish(store: Store, sharer: Sharer, bodies: dict[str, bytes], report: ShareReport) -> int:
