@@ -8,6 +8,7 @@ are not its hidden states times its head, times a constant, capped, is refused w
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -63,6 +64,8 @@ class GeneralModel:
         self._biased = output.bias is not None
         self.head: Tensor = torch.cat((output.weight, output.bias.unsqueeze(1)), 1) if self._biased else output.weight
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        # transformers calls it `cache` since 5.24, family by family.
+        self._past = "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
         for name in names:
             model.get_submodule(name).register_forward_hook(self._hook(name))
 
@@ -158,11 +161,11 @@ class GeneralModel:
         past = DynamicCache(config=self._model.config)
         with self._adapted(adapters, plan.segments):
             out = self._model.base_model(
-                input_ids=plan.ids, attention_mask=plan.mask, position_ids=positions, past_key_values=past, use_cache=True
+                input_ids=plan.ids, attention_mask=plan.mask, position_ids=positions, use_cache=True, **{self._past: past}
             )
         starts = np.cumsum(batch.lengths) - batch.lengths
         prompts = [torch.from_numpy(batch.ids[s : s + n]) for s, n in zip(starts, batch.lengths, strict=True)]
-        state = State(out.past_key_values, plan.mask, positions[:, -1], prompts, adapters)
+        state = State(past, plan.mask, positions[:, -1], prompts, adapters)
         return self.to_logits(out.last_hidden_state[:, -1]), state
 
     def advance(self, state: State, tokens: Tensor) -> Tensor:
@@ -175,8 +178,8 @@ class GeneralModel:
                 input_ids=tokens.unsqueeze(1),
                 attention_mask=state.mask,
                 position_ids=state.positions.unsqueeze(1),
-                past_key_values=state.past,
                 use_cache=True,
+                **{self._past: state.past},
             )
         return self.to_logits(out.last_hidden_state[:, -1])
 
