@@ -24,6 +24,7 @@ from idiolect.config import TrainConfig, preset
 from idiolect.data.readers import merged, read_base_items, read_people
 from idiolect.data.tasks import Task, get_task
 from idiolect.errors import ConfigError, DependencyMissing, EmptyHistory, InputError, PersonNotFound
+from idiolect.forget.answers import take_out
 from idiolect.machine import hardware, versions
 from idiolect.store.adapters import PLAIN
 from idiolect.store.records import AdapterRow, Deletion, ImportReport, PersonSummary
@@ -39,10 +40,15 @@ if TYPE_CHECKING:
     from idiolect.evals.pooling import PiecePlan
     from idiolect.evals.privacy import HeldOut
     from idiolect.evals.results import Evaluation
+    from idiolect.forget.checking import Verified
+    from idiolect.forget.closure import Closure
+    from idiolect.forget.forgetting import Forgotten
+    from idiolect.forget.planning import Means, OnStep, Options
     from idiolect.model.adapter import Layout
     from idiolect.model.base import Base
     from idiolect.pieces.desk import Pieces
     from idiolect.train.stages import OnProgress, Recipe, StageReport
+    from idiolect.unlearn.desk import Unlearn
 
 Stage = Literal["task", "user"]
 
@@ -148,12 +154,103 @@ class Idiolect:
         """
         digests = [row.digest for row in self.store.adapters(user_id=user)]
         deletion = self.store.delete_person(user)
+        unchanged = [place for place in deletion.evaluations if take_out(Path(place), user, None)]
         self.store.sweep(0)  # a killed run may have left a file of theirs that no row names; nobody publishes meanwhile
         if "://" not in self.store.place:  # an evaluation's gates: no file says whose they are, and all can be trained again
             shutil.rmtree(Path(self.store.place) / "gates", ignore_errors=True)
         self._forget([*digests, *(one.digest for one in deletion.affected)])
         self._refresh_pools()
-        return deletion
+        return replace(deletion, evaluations=tuple(unchanged))
+
+    def forget(
+        self,
+        user: str,
+        item: str | None = None,
+        *,
+        data: str | Path | None = None,
+        leave_task_adapters: bool = False,
+        rebuild: bool = True,
+        receipt: str | Path | None = None,
+        on_step: OnStep | None = None,
+    ) -> Forgotten:
+        """Forget a person, or one item of theirs, and everything that was made from it; make again what was in use.
+
+        Unlike `delete_person` it goes on to task adapters that the person taught and to copies, leaves a signed receipt, and
+        goes on where it was cut off, when it is asked for again.
+
+        Args:
+            data: what a task adapter was trained from, where that is not in the store.
+            leave_task_adapters: leave task adapters that the person taught as they are; the receipt then says so.
+            rebuild: make again what was in use; without it, all of it only goes.
+            receipt: where the receipt goes, not in the store; None: `forget-REQUEST.json` in the working folder.
+
+        Raises:
+            PersonNotFound, NotFoundError, InputError, MismatchError: it cannot be done so; nothing was changed.
+            StoreBusy, StoreError: another run holds the store, or another forgetting was cut off and comes first.
+        """
+        from idiolect.forget import forgetting
+
+        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
+        return forgetting.forget(self._means(on_step), user, item, options)
+
+    def forget_preview(
+        self,
+        user: str,
+        item: str | None = None,
+        *,
+        data: str | Path | None = None,
+        leave_task_adapters: bool = False,
+        rebuild: bool = True,
+        receipt: str | Path | None = None,
+    ) -> Closure:
+        """What `forget` would do. Changes nothing; raises what it would raise, but for a store that is busy."""
+        from idiolect.forget import forgetting
+
+        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
+        return forgetting.preview(self._means(), user, item, options)
+
+    def resume_forgetting(
+        self, *, data: str | Path | None = None, receipt: str | Path | None = None, on_step: OnStep | None = None
+    ) -> list[Forgotten]:
+        """Finish every forgetting that was cut off; nothing where there is none."""
+        from idiolect.forget import forgetting
+
+        return forgetting.resume(self._means(on_step), self._forget_options(data, receipt=receipt))
+
+    def verify_receipt(self, file: str | Path, *, rebuild: bool = False) -> Verified:
+        """Check a receipt's signature, and what it says against this store.
+
+        Args:
+            rebuild: train people's adapters that took others' places once more, and compare them number by number.
+
+        Raises:
+            FileFormatError: the file is no receipt.
+        """
+        from idiolect.forget.checking import verify
+
+        return verify(self._means(), Path(file), rebuild=rebuild)
+
+    def _forget_options(
+        self,
+        data: str | Path | None = None,
+        leave_task_adapters: bool = False,
+        rebuild: bool = True,
+        receipt: str | Path | None = None,
+    ) -> Options:
+        from idiolect.forget.planning import Options
+
+        given, written = (None if place is None else Path(place) for place in (data, receipt))
+        return Options(given, leave_task_adapters, rebuild, written)
+
+    def _means(self, on_step: OnStep | None = None) -> Means:
+        from idiolect.forget.planning import Means
+
+        def drop(digests: Sequence[str]) -> None:
+            self._forget(digests)
+            self._refresh_pools()
+
+        means = Means(self.store, self._based, lambda affected: self.pieces.reassemble(affected), drop)
+        return means if on_step is None else replace(means, on_step=on_step)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -304,12 +401,12 @@ class Idiolect:
         from idiolect.model.files import from_record, layout_of
         from idiolect.model.pieces import read_assembled
 
-        sites, path = self.base.model.sites(), self.store.blob_path(digest)
+        sites, source = self.base.model.sites(), self.store.record(digest)
         if self.store.manifest(digest).kind == "assembled":
             self._refresh_pools()
-            assembled, _ = read_assembled(path, sites)
+            assembled, _ = read_assembled(source, sites)
             return self.pieces.pool(assembled.key).adapter(assembled.entries, assembled.combine)
-        record, row = from_record(path)
+        record, row = from_record(source)
         return layout_of(record, sites), row
 
     def import_adapter(self, user: str, folder: str | Path, *, task: str, bare: bool = False) -> str:
@@ -371,7 +468,6 @@ class Idiolect:
         _need_torch()
         from idiolect.evals.harness import evaluate
         from idiolect.evals.plan import silent
-        from idiolect.evals.report import write
 
         plan = self._plan(
             data, task, targets=targets, arms=arms, options=options, task_overrides=task_overrides,
@@ -379,8 +475,16 @@ class Idiolect:
         )  # fmt: skip
         with self._alone():
             evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=self._about(command))
-        write(evaluation, Path(out))
+        self._report(evaluation, Path(out))
         return evaluation
+
+    def _report(self, evaluation: Evaluation, out: Path) -> None:
+        """Write a report, and remember whose answers lie there."""
+        from idiolect.evals.report import write
+
+        people = dict.fromkeys(query.user_id for query in evaluation.queries)
+        with self.store.evaluation(str(out.absolute()), people):
+            write(evaluation, out)
 
     def study(
         self,
@@ -404,7 +508,7 @@ class Idiolect:
             ConfigError: an unknown study or value.
         """
         _need_torch()
-        from idiolect.evals import cost, report, studies
+        from idiolect.evals import cost, studies
         from idiolect.evals.plan import silent
 
         if name == "cost" and values is not None:
@@ -418,7 +522,7 @@ class Idiolect:
                 cost.write(results, Path(out))
                 return results["seconds"]
             evaluation = studies.run_study(self.base, self.store, plan, *chosen, **more)
-        report.write(evaluation, Path(out))
+        self._report(evaluation, Path(out))
         return evaluation.seconds
 
     def privacy(
@@ -505,6 +609,18 @@ class Idiolect:
 
         return Pieces(self.store, self._based, self._forget, self._forget_pool)
 
+    # -- unlearning ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def unlearning(self) -> Unlearn:
+        """Where knowledge is unlearned that lives in the base, a task adapter or somebody's adapter. Approximate."""
+        _need_torch()
+        from idiolect.unlearn.desk import Unlearn
+
+        return Unlearn(self.store, self._based, self._plain)
+
+    # -- what the rooms above are given ----------------------------------------------------------------------------
+
     def _based(self, task_adapter: str | None) -> Base:
         """The base with a task adapter merged in, or the bare one."""
         return self.base if task_adapter is None else self._engine_on(task_adapter).base
@@ -512,6 +628,7 @@ class Idiolect:
     def _forget(self, digests: Iterable[str]) -> None:
         """Drop adapters that are no more from memory."""
         for digest in digests:
+            self._engines.pop(digest, None)  # of a task adapter, with all that stood on it
             for engine in self._engines.values():
                 engine.bank.drop(digest)
 
@@ -637,7 +754,7 @@ class Idiolect:
 
         if task_adapter not in self._engines:
             base = with_task_adapter(self.base, self.store, task_adapter) if task_adapter else self.base
-            bank = Bank.on(base, self.store.blob_path, pools=lambda key: self.pieces.pool(key))
+            bank = Bank.on(base, self.store.record, pools=lambda key: self.pieces.pool(key))
             self._engines[task_adapter] = Engine(base, bank)
         return self._engines[task_adapter]
 

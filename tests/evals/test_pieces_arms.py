@@ -115,6 +115,10 @@ def test_the_report_says_first_that_gating_added_nothing(run, tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.startswith("**Gating added nothing here**")
     assert "sharers 3" in text.splitlines()[0]
+    assert "strength" not in text.splitlines()[0]
+    pieces = {"pieces": {"k0": results["settings"]["pieces"]["k0"] | {"strength": 0.5}}}
+    weak = report.markdown(results | {"settings": results["settings"] | pieces})
+    assert "combine delta, strength 0.5, gates of" in weak.splitlines()[0]
     assert "## Sharers" in text
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert {line.get("run") for line in lines if line["arm"] == "random-gates"} == {0, 1}

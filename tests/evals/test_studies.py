@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_pieces_arms import PIECES, SMALL, plan_of
 
+from idiolect.cli.evaluating import piece_plan
 from idiolect.data.synthetic import population
 from idiolect.data.tasks import get_task
 from idiolect.errors import ConfigError
@@ -57,10 +58,21 @@ def test_the_next_study_on_a_store_trains_nothing_new(load, store, monkeypatch):
     trained = []
     admit = trainer.Slots.admit
     monkeypatch.setattr(trainer.Slots, "admit", lambda self, *given: (trained.append(1), admit(self, *given))[1])
-    for name, values in (("temperature", (0.5, 5.0)), ("history", (2, None)), ("noise", (0.5,)), ("ratio", (0.5,))):
+    looks = ("temperature", (0.5, 5.0)), ("strength", (0.5,)), ("history", (2, None)), ("noise", (0.5,)), ("ratio", (0.5,))
+    for name, values in looks:
         made = study(load, store, name, values, seeds=(0, 1))
         assert len(made.arms) == 1 + len(values)
     assert not trained
+
+
+def test_a_strength_is_that_of_its_condition(load, store):
+    made = study(load, store, "strength", (0.5, 1.0), seeds=(0,))
+    pools = made.settings["study"]["conditions"]
+    assert [pools[name][0]["strength"] for name in ("strength 0.5", "strength 1")] == [0.5, 1.0]
+    plain = study(load, store, "k", (3,), seeds=(0,))
+    assert made.arms["strength 1"].losses == plain.arms["k 3"].losses
+    assert made.arms["strength 0.5"].losses != plain.arms["k 3"].losses
+    assert piece_plan(sharers=3, strength=0.5).assembly == replace(PIECES.assembly, strength=0.5)
 
 
 def test_one_task_adapter_for_every_condition_and_no_sharer_in_it(load, store):
@@ -76,11 +88,14 @@ def test_one_task_adapter_for_every_condition_and_no_sharer_in_it(load, store):
 def test_studies_refuse_what_they_cannot_vary():
     assert get_study("history", "1, all,1")[1] == (1, None)
     assert get_study("temperature", "0.1,2")[1] == (0.1, 2.0)
+    assert get_study("strength", "0.1,4")[1] == (0.1, 4.0)
+    assert get_study("strength")[1] == (0.25, 0.5, 0.75, 1.0)
     with pytest.raises(ConfigError, match="choose one of: sharers, strategy"):
         get_study("magic")
     wrong = {
         "k": ("many", "0", "", ","), "sharers": ("0",), "history": ("-3", "none"), "noise": ("2", "nan", "-0.1"),
         "ratio": ("0", "1.5"), "temperature": ("0", "inf"), "strategy": ("best",),
+        "strength": ("0", "5", "nan", "-1"),
     }  # fmt: skip
     for name, values in wrong.items():
         for value in values:

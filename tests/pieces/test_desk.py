@@ -587,6 +587,27 @@ def test_leaving_the_affected_as_they_are(house):
     assert (once.settings, once.pool) == (Settings(), the_pool(house).digest)
 
 
+def test_a_strength_is_kept_and_full_strength_is_not_said(house):
+    full = house.pieces.assemble(["xenia"], TASK).adapters["xenia"]
+    assert "strength" not in house.store.manifest(full).settings  # as before there was one
+    weak = house.pieces.assemble(["xenia"], TASK, Settings(strength=0.5)).made["xenia"].digest
+    assert house.store.manifest(weak).settings["strength"] == 0.5
+    assert Once.of(house.store.manifest(full)).settings == Settings()
+    assert house.pieces.assemble(["xenia"], TASK, Settings(strength=1.0)).kept == {"xenia": full}
+    assert house.pieces.assemble(["xenia"], TASK, Settings(strength=0.5)).kept == {"xenia": weak}
+
+
+def test_what_was_weak_is_assembled_anew_as_weak(house):
+    house.pieces.assemble(["xenia"], TASK, Settings(strength=0.5))
+    house.pieces.assemble(["yuri"], TASK)
+    done = house.pieces.revoke(user="ana")
+    made = {user: one.digest for again in done.again for user, one in again.made.items()}
+    for user, strength in (("xenia", 0.5), ("yuri", 1.0)):
+        assert Once.of(house.store.manifest(made[user])).settings == Settings(strength=strength)
+        record, _ = read_assembled(house.store.blob_path(made[user]), house.base.model.sites())
+        assert all(sum(w for _, w in cited) == pytest.approx(strength) for cited in record.entries.values())
+
+
 def test_a_person_who_goes_takes_their_pieces_along(house):
     house.pieces.assemble(NEW, TASK)
     answer(house, "xenia")

@@ -353,6 +353,78 @@ def test_all_pieces_hot_is_the_uniform_merge_and_cold_is_the_best(exact, random_
     assert all(cited[0][1] == 1.0 for cited in cold.entries.values())
 
 
+def test_a_strength_is_what_the_weights_add_up_to(either, random_row):
+    pool = pool_of(either, sharers(either, random_row, 4))
+    mine = [Newcomer("n", examples(4, 3)), Newcomer("none", [])]
+    for choice in ("gates", "random", "uniform"):
+        for strength in (0.3, 1.0, 2.5):
+            found = assemble(either, pool, mine, Settings(choice=choice, strength=strength))
+            for cited in found["n"].entries.values():
+                weights = [weight for _, weight in cited]
+                assert sum(weights) == pytest.approx(strength, rel=1e-6)
+                assert all(weight == float(np.float32(weight)) for weight in weights)
+            assert not any(found["none"].entries.values())
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.integers(1, 6), st.floats(0.01, 10), st.floats(0.01, 4))
+def test_a_strength_leaves_choice_and_proportions(scores, k, temperature, strength):
+    ids = range(len(scores))
+    full, weak = best(ids, scores, k, temperature), best(ids, scores, k, temperature, strength=strength)
+    assert [p for p, _ in weak] == [p for p, _ in full]
+    np.testing.assert_allclose([w for _, w in weak], [strength * w for _, w in full], rtol=1e-6, atol=1e-30)
+    heavy = [math.exp((max(scores) - score) / -temperature) for score in sorted(scores, reverse=True)[:k]]
+    assert [w for _, w in full] == [float(np.float32(h / sum(heavy))) for h in heavy]  # as without a strength, bit for bit
+
+
+def test_all_pieces_hot_and_weak_are_so_much_of_the_uniform_merge(exact, random_row):
+    pool = pool_of(exact, sharers(exact, random_row, 3))
+    mine = [Newcomer("n", examples(4, 3))]
+    layout, weak = pool.adapter(assemble(exact, pool, mine, Settings(k=3, temperature=1e9, strength=0.5))["n"].entries)
+    _, uniform = pool.adapter(assemble(exact, pool, mine, Settings(choice="uniform"))["n"].entries)
+    for module, (a, b) in layout.matrices(uniform).items():
+        wa, wb = layout.matrices(weak)[module]
+        torch.testing.assert_close(wa.double() @ wb.double(), 0.5 * (a.double() @ b.double()), rtol=1e-5, atol=1e-6)
+
+
+def test_later_modules_see_the_weakened_update(exact, random_row):
+    """Half of every adapter is each sharer's at half the strength: the same pieces, chosen by the same inputs."""
+    found, mine = sharers(exact, random_row, 4), [Newcomer("n", examples(5, 3))]
+    pool = pool_of(exact, found)
+    weak = assemble(exact, pool, mine, Settings(k=2, temperature=0.5, strength=0.5))["n"].entries
+    full = assemble(exact, pool, mine, Settings(k=2, temperature=0.5))["n"].entries
+    layout, halved = exact.layout(RANK, ALPHA, QVO), []
+    for row, gates in found:
+        row = row.clone()
+        for _, b in layout.matrices(row).values():
+            b.mul_(0.5)
+        halved.append((row, gates))
+    same = assemble(exact, pool_of(exact, halved), mine, Settings(k=2, temperature=0.5))["n"].entries
+    first = [site.name for site in pool.layout.groups[0].sites]
+    for module, cited in weak.items():
+        assert [p for p, _ in cited] == [p for p, _ in same[module]]
+        assert [w for _, w in cited] == pytest.approx([0.5 * w for _, w in same[module]], rel=1e-5)
+    doubled = {module: [(p, pytest.approx(2 * w, rel=1e-5)) for p, w in cited] for module, cited in weak.items()}
+    assert all(list(full[module]) == doubled[module] for module in first)
+    assert any(list(full[module]) != doubled[module] for module in full if module not in first)
+
+
+def test_a_weak_record_gives_back_the_adapter_bit_for_bit(exact, random_row):
+    pool = pool_of(exact, sharers(exact, random_row, 4))
+    record = assemble(exact, pool, [Newcomer("n", examples(4, 2))], Settings(strength=0.3))["n"]
+    again = Record.from_bytes(record.to_bytes(), exact.model.sites())
+    assert again == record
+    assert torch.equal(pool.adapter(again.entries)[1], pool.adapter(record.entries)[1])
+
+
+def test_a_strength_that_cannot_be_is_refused():
+    for wrong in (0.0, -1.0, 4.1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="the strength is"):
+            Settings(strength=wrong)
+    with pytest.raises(ConfigError, match="combine by 'delta'"):
+        Settings(combine="factor", strength=0.5)
+    assert Settings(combine="factor").strength == 1
+
+
 def test_planted_clusters_are_found_and_random_gates_do_not(exact):
     """Sharers of three kinds whose gates point to three directions of the input; a newcomer's inputs lean to one."""
     layout = exact.layout(RANK, ALPHA, QVO)

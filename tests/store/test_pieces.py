@@ -626,10 +626,11 @@ def test_a_store_of_the_first_schema_opens_and_keeps_everything(
         rows = database.sqlite(Path(place) / "idiolect.db", timeout_s=5)
     else:
         rows = database.postgres(place := request.getfixturevalue("new_database"), timeout_s=5)
-    alembic(rows, "0001")
+    alembic(rows, REVISION)
     old = Store(rows, Blobs(blobs))
     old.add_person(person("ana", 3))
     first, second = (old.publish(manifest(seed=seed), b"payload") for seed in range(2))
+    alembic(rows, "0001", down=True)
     old.close()
     with Store.open(place, blobs=blobs) as store:
         assert store.person("ana") == person("ana", 3)

@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from idiolect import __version__
-from idiolect.cli import adapters, bench, demo, doctor, generate, history, pools, studies, train
+from idiolect.cli import adapters, bench, demo, doctor, forget, generate, history, pools, studies, train, unlearn_studies
+from idiolect.cli import store as stores
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, Given, JsonOption, StoreOption
 from idiolect.cli.output import error_line
 from idiolect.errors import IdiolectError, InputError
@@ -87,6 +88,9 @@ app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(pools.app, name="pieces")  # the app of pieces.py, with the commands of pools.py
+app.add_typer(forget.app, name="forget")
+app.add_typer(unlearn_studies.app, name="unlearn")  # the app of unlearn.py, with the commands of unlearn_studies.py
+app.add_typer(stores.app, name="store")
 app.add_typer(studies.app, name="evals")  # the app of evals.py, with the commands of studies.py
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)

@@ -188,6 +188,9 @@ def _store(place: Place) -> Check:
     with Store.open(place.store) as store:
         people = count(len(store.people()), "person", "people")
         adapters = count(len(store.adapters()), "adapter")
+        if n := sum(row.state != "done" for row in store.forgettings()):
+            found = f"{store.place}: {count(n, 'forgetting')} cut off halfway"
+            return Check("store", "warn", found, "go on with it: idiolect forget --resume")
         return Check("store", "ok", f"{store.place}: schema {REVISION}, {people}, {adapters}")
 
 

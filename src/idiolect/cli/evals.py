@@ -34,6 +34,7 @@ from idiolect.cli.evaluating import (
     SlotsOption,
     Stages,
     StrategyOption,
+    StrengthOption,
     TargetsOption,
     TaskEpochsOption,
     TaskExamplesOption,
@@ -105,6 +106,7 @@ def run(
     sharer_history: SharerHistoryOption = None,
     pieces: PiecesOption = 3,
     temperature: TemperatureOption = 1.0,
+    strength: StrengthOption = 1.0,
     gate_steps: GateStepsOption = None,
     gate_lr: GateRateOption = None,
     seeds: SeedsOption = "0,1,2",
@@ -134,7 +136,7 @@ def run(
     need_report(get_task(task).kind)
     plan = piece_plan(
         sharers=sharers, strategy=strategy, min_items=min_items, ratio=share_ratio, history=sharer_history, pieces=pieces,
-        temperature=temperature, gate_steps=gate_steps, gate_rate=gate_lr, seeds=seeds, seed=seed,
+        temperature=temperature, strength=strength, gate_steps=gate_steps, gate_rate=gate_lr, seeds=seeds, seed=seed,
         search_budget=search_budget, residual_rank=residual_rank, directions=directions,
     )  # fmt: skip
     with evaluating(ctx, data, out_, store, base, device, dtype, both) as house, stages() as progress:

@@ -41,6 +41,7 @@ SharerHistoryOption = Annotated[
 ]
 PiecesOption = Annotated[int, typer.Option("--pieces", min=1, help="Pieces: how many per module.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", help="Pieces: of the softmax over their scores.")]
+StrengthOption = Annotated[float, typer.Option("--strength", help="Pieces: what a module's weights add up to.")]
 GateStepsOption = Annotated[int | None, typer.Option("--gate-steps", min=1, help="Pieces: steps that gates are trained.")]
 GateRateOption = Annotated[float | None, typer.Option("--gate-lr", help="Pieces: learning rate of gates.")]
 SeedsOption = Annotated[str, typer.Option("--seeds", metavar="N,N…", help="Pieces: seeds of what hangs on a lot.")]
@@ -94,6 +95,7 @@ def piece_plan(
     history: int | None = None,
     pieces: int = 3,
     temperature: float = 1.0,
+    strength: float = 1.0,
     gate_steps: int | None = None,
     gate_rate: float | None = None,
     seeds: str = "0,1,2",
@@ -125,7 +127,7 @@ def piece_plan(
         selection=SELECTION.but(n=sharers, strategy=strategy, min_items=min_items, seed=first),
         consent=Consent(ratio=ratio, seed=first),
         gates=GATES.but(**dict(settings(steps=gate_steps, learning_rate=gate_rate, seed=first))),
-        assembly=Settings(k=pieces, temperature=temperature, seed=first),
+        assembly=Settings(k=pieces, temperature=temperature, seed=first, strength=strength),
         max_history=history,
         seeds=numbers,
         search=Search(budget=search_budget, seed=first),

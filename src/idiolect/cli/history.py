@@ -171,6 +171,8 @@ def _tell(user: str, gone: Deletion, others: dict[str, AdapterManifest]) -> None
         say(f"{count(gone.n_pieces, 'piece')} withdrawn, {count(n, 'adapter')} of others with them" + (":" if n else ""))
     for one in gone.affected:
         say(f"    {one.user_id or one.kind} · {one.task} · {one.digest[:12]}" + (", which was in use" if one.was_head else ""))
+    for place in gone.evaluations:
+        note(f"still holds answers to their queries, and cannot be changed: {place}")
     for export in gone.stale_exports:
         note(f"still holds what was theirs, and is not ours to remove: {export.place}")
     if not gone.scrubbed:

@@ -191,6 +191,9 @@ def assemble(
     temperature: Annotated[
         float, typer.Option("--temperature", help="Of the weights; a small one trusts the best piece alone.")
     ] = 1.0,
+    strength: Annotated[
+        float, typer.Option("--strength", help="What a module's weights add up to; less than 1 is a weaker adapter.")
+    ] = 1.0,
     combine: Annotated[
         Literal["delta", "factor"], typer.Option("--combine", help="delta: the sum of products; factor: the product of sums.")
     ] = "delta",
@@ -219,7 +222,9 @@ def assemble(
         busy(f"loading {house.base_name} …")
         from idiolect.pieces.assemble import Settings
 
-        settings = Settings(k=k, temperature=temperature, combine=combine, max_examples=max_history, seed=seed)
+        settings = Settings(
+            k=k, temperature=temperature, combine=combine, max_examples=max_history, seed=seed, strength=strength
+        )
         people = house.pieces.newcomers(task, variant, bare=bare) if all_ else chosen
         began = time.monotonic()
         with stages() as shown:

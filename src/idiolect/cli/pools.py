@@ -185,6 +185,7 @@ def _adapter_facts(view: AdapterView) -> dict[str, Any]:
         "task": view.manifest.task,
         "is_head": view.is_head,
         **{name: said[name] for name in ("pool", "pool_version", "k", "temperature", "combine")},
+        "strength": said.get("strength", 1.0),
         "stale": view.stale,
         "size_bytes": view.size_bytes,
         "n_history": view.n_history,
@@ -201,7 +202,8 @@ def _show_adapter(view: AdapterView) -> None:
         "task": view.manifest.task,
         "pool": f"{said['pool'][:12]}, "
         + ("changed since: assemble again to read it as it is" if view.stale else "as it is now"),
-        "made by": f"k {said['k']}, temperature {said['temperature']:g}, {said['combine']}",
+        "made by": f"k {said['k']}, temperature {said['temperature']:g}, strength {said.get('strength', 1.0):g}, "
+        + said["combine"],
         "made from": f"{count(view.n_history, 'item')}; {count(n, 'piece')}",
         "size": size(view.size_bytes),
     }

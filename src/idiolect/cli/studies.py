@@ -28,6 +28,7 @@ from idiolect.cli.evaluating import (
     SharersOption,
     SlotsOption,
     StrategyOption,
+    StrengthOption,
     TargetsOption,
     TaskEpochsOption,
     TaskExamplesOption,
@@ -51,13 +52,15 @@ from idiolect.cli.options import (
 from idiolect.cli.output import duration, emit, note, out
 from idiolect.cli.progress import stages
 
-Studies = Literal["sharers", "strategy", "ratio", "k", "temperature", "history", "noise", "cost"]
+Studies = Literal["sharers", "strategy", "ratio", "k", "temperature", "strength", "history", "noise", "cost"]
 
 
 @app.command()
 def study(
     ctx: typer.Context,
-    name: Annotated[Studies, typer.Argument(metavar="NAME", help="sharers, strategy, ratio, k, temperature, history, noise …")],
+    name: Annotated[
+        Studies, typer.Argument(metavar="NAME", help="sharers, strategy, ratio, k, temperature, strength, history, noise …")
+    ],
     data: DataOption,
     task: TaskOption,
     out_: OutOption,
@@ -85,6 +88,7 @@ def study(
     sharer_history: SharerHistoryOption = None,
     pieces: PiecesOption = 3,
     temperature: TemperatureOption = 1.0,
+    strength: StrengthOption = 1.0,
     gate_steps: GateStepsOption = None,
     gate_lr: GateRateOption = None,
     seeds: SeedsOption = "0,1,2",
@@ -109,7 +113,7 @@ def study(
     need_report(get_task(task).kind)
     plan = piece_plan(
         sharers=sharers, strategy=strategy, min_items=min_items, ratio=share_ratio, history=sharer_history, pieces=pieces,
-        temperature=temperature, gate_steps=gate_steps, gate_rate=gate_lr, seeds=seeds, seed=seed,
+        temperature=temperature, strength=strength, gate_steps=gate_steps, gate_rate=gate_lr, seeds=seeds, seed=seed,
     )  # fmt: skip
     with evaluating(ctx, data, out_, store, base, device, dtype, both) as house, stages() as progress:
         seconds = house.study(
@@ -151,6 +155,7 @@ def privacy(
     sharer_history: SharerHistoryOption = None,
     pieces: PiecesOption = 3,
     temperature: TemperatureOption = 1.0,
+    strength: StrengthOption = 1.0,
     gate_steps: GateStepsOption = None,
     gate_lr: GateRateOption = None,
     store: EvalStoreOption = None,
@@ -169,7 +174,7 @@ def privacy(
     need_report(get_task(task).kind)
     plan = piece_plan(
         sharers=sharers, strategy=strategy, min_items=min_items, ratio=share_ratio, history=sharer_history, pieces=pieces,
-        temperature=temperature, gate_steps=gate_steps, gate_rate=gate_lr, seed=seed,
+        temperature=temperature, strength=strength, gate_steps=gate_steps, gate_rate=gate_lr, seed=seed,
     )  # fmt: skip
     with evaluating(ctx, data, out_, store, base, device, dtype, both) as house, stages() as progress:
         seconds = house.privacy(

@@ -123,7 +123,8 @@ class Kitchen:
         """Everybody gets the same: all pieces with equal weights."""
         began = time.monotonic()
         bank, pool = self._bank(self.shared.pool), self.shared.pool
-        entries = {name: tuple((piece, 1 / len(shelf.ids)) for piece in shelf.ids) for name, shelf in pool.modules.items()}
+        each = self.plan.assembly.strength
+        entries = {name: tuple((piece, each / len(shelf.ids)) for piece in shelf.ids) for name, shelf in pool.modules.items()}
         bank.cite("uniform", pool.key, entries)
         return Made(bank, {person.id: "uniform" for person in self.people}, time.monotonic() - began, 0.0)
 
@@ -171,4 +172,4 @@ class Kitchen:
         return replace(made, about={"subspace": about})
 
     def _bank(self, pool: Pool) -> Bank:
-        return Bank.on(self.base, self.workshop.store.blob_path, max(256, len(self.people)), lambda key: pool)
+        return Bank.on(self.base, self.workshop.store.record, max(256, len(self.people)), lambda key: pool)

@@ -219,7 +219,7 @@ def _outcome(run: _Run, name: str) -> ArmOutcome | None:
     if arm.user_adapter in OF_PIECES:
         return _of_pieces(run, name, run.kitchens[arm.task_adapter].make(arm.user_adapter))
     keys = _adapters(run, name)
-    bank = Bank.on(run.bases[arm.task_adapter], run.store.blob_path)
+    bank = Bank.on(run.bases[arm.task_adapter], run.store.record)
     predictions, seconds = _answers(run, name, bank, keys)
     made = set(keys.values())
     seconds += _training_seconds(run, made)

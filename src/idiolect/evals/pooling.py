@@ -162,7 +162,7 @@ class Workshop:
         if not adapters:
             raise EmptyHistory(f"none of {len(sharers)} sharers can be trained; choose others: --min-items, --max-tokens")
         layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
-        rows = {user: read_record(self.store.blob_path(digest)).row for user, digest in adapters.items()}
+        rows = {user: read_record(self.store.record(digest)).row for user, digest in adapters.items()}
         began = time.monotonic()
         gates = self._trained(base, recipe, plan.gates, adapters, rows, on_gates)
         seconds = {"gates": round(time.monotonic() - began, 2), "adapters": round(self._seconds(adapters.values()), 2)}
@@ -282,6 +282,7 @@ def pool_settings(shared: Shared, sharers: Sharers, plan: PiecePlan) -> dict[str
         "pool_mib": round(pool.size_bytes / 2**20, 2),
         "k": plan.assembly.k,
         "temperature": plan.assembly.temperature,
+        "strength": plan.assembly.strength,
         "combine": plan.assembly.combine,
         "max_examples": plan.assembly.max_examples,
         "noise": plan.noise,

@@ -118,6 +118,8 @@ def _gating_verdict(results: Results) -> list[str]:
         return []
     tried = results["settings"].get("pieces", {}).get(ARMS[PERPCS].task_adapter, {})
     said = ", ".join(f"{name.replace('_', ' ')} {tried[name]}" for name in _TRIED if name in tried)
+    if tried.get("strength", 1) != 1:
+        said += f", strength {tried['strength']:g}"
     if "gates" in tried:
         said += f", gates of {tried['gates']['steps']} steps at {tried['gates']['learning_rate']:g}"
     figures = f"Δ {_delta(versus)}, p {_p(versus, 'p_query')} per query"

@@ -21,6 +21,7 @@ from idiolect.evals.plan import OnStage, Plan, silent
 from idiolect.evals.pooling import Workshop
 from idiolect.evals.results import ArmOutcome, Evaluation, mean_losses
 from idiolect.model.base import Base
+from idiolect.pieces.assemble import MAX_STRENGTH
 from idiolect.pieces.select import Strategy
 from idiolect.store.store import Store
 
@@ -62,6 +63,10 @@ def _count_or_all(text: str) -> Value:
 
 def _positive(text: str) -> Value:
     return _within(float(text), sys.float_info.min)
+
+
+def _strength(text: str) -> Value:
+    return _within(float(text), sys.float_info.min, MAX_STRENGTH)
 
 
 def _share(text: str) -> Value:
@@ -108,6 +113,10 @@ STUDIES: Mapping[str, Study] = {
         Study(
             "temperature", "the temperature", (0.1, 0.3, 1.0, 3.0, 10.0), _positive,
             _pieces(assembly=lambda plan, t: replace(plan.pieces.assembly, temperature=t)),
+        ),
+        Study(
+            "strength", "the strength of adapters", (0.25, 0.5, 0.75, 1.0), _strength,
+            _pieces(assembly=lambda plan, s: replace(plan.pieces.assembly, strength=s)),
         ),
         Study(
             "history", "the newcomer's history", (1, 5, 10, 50, None), _count_or_all,

@@ -67,7 +67,7 @@ class Bank:
         sites: the base's.
         device: where the rows live.
         dtype: float32, or float64 on a float64 base.
-        find: the record file of a key that is not in memory; None: only what was `put` is known.
+        find: the record of a key that is not in memory, as a file or as bytes; None: only what was `put` is known.
         capacity: adapters per layout, and per pool, that are kept in memory.
         accept: called with a record's origin and its key when it is loaded; raises where it does not belong.
         pools: where assembled adapters find their pieces; None: there are no assembled adapters.
@@ -78,7 +78,7 @@ class Bank:
         sites: Sequence[Site],
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        find: Callable[[str], Path] | None = None,
+        find: Callable[[str], Path | bytes] | None = None,
         capacity: int = 256,
         accept: Callable[[Mapping[str, str], str], None] | None = None,
         pools: Pools | None = None,
@@ -95,7 +95,7 @@ class Bank:
         self.hits, self.misses = 0, 0
 
     @classmethod
-    def on(cls, base: Base, find: Callable[[str], Path], capacity: int = 256, pools: Pools | None = None) -> Bank:
+    def on(cls, base: Base, find: Callable[[str], Path | bytes], capacity: int = 256, pools: Pools | None = None) -> Bank:
         """A bank of stored adapters that were made on this base, its tokenizer and its task adapter; others are refused."""
         return cls(base.model.sites(), base.device, base.dtype, find, capacity, base.accept_origin, pools)
 
@@ -192,16 +192,16 @@ class Bank:
     def _load(self, key: str) -> None:
         if self._find is None:
             raise AdapterNotFound(f"adapter {key[:12]!r} is not in the bank, and the bank has no store to load it from")
-        path = self._find(key)
-        if "pool" in header_of(path):
-            return self._load_assembled(key, path)
-        record = read_record(path)
+        found = self._find(key)
+        if "pool" in header_of(found):
+            return self._load_assembled(key, found)
+        record = read_record(found)
         if self._accept is not None:
             self._accept(record.origin, key)
         self.put(key, layout_of(record.layout, self._sites), record.row)
 
-    def _load_assembled(self, key: str, path: Path) -> None:
-        record, origin = read_assembled(path, self._sites)
+    def _load_assembled(self, key: str, found: Path | bytes) -> None:
+        record, origin = read_assembled(found, self._sites)
         if self._accept is not None:
             self._accept(origin, key)
         pool = self._pool(record.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from idiolect.errors import FileFormatError, ShapeError
@@ -66,33 +67,37 @@ def _in_order(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
-def read_record(path: Path) -> Record:
-    """What a record file holds.
+def read_record(source: Path | bytes) -> Record:
+    """What a record holds: a file, or its bytes where it was encrypted.
 
     Raises:
-        FileFormatError: the file is not such a record.
+        FileFormatError: it is not such a record.
     """
     try:
-        with safe_open(path, framework="pt") as tensors:
+        if isinstance(source, bytes):
+            meta, row = header_of(source), load(source)["row"]
+            return Record(json.loads(meta["layout"]), row, json.loads(meta.get("origin", "{}")))
+        with safe_open(source, framework="pt") as tensors:
             meta = tensors.metadata() or {}
             return Record(json.loads(meta["layout"]), tensors.get_tensor("row"), json.loads(meta.get("origin", "{}")))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise FileFormatError(f"{path.name}: not an adapter record ({type(error).__name__}); train the adapter again") from None
+        name = "an encrypted file" if isinstance(source, bytes) else source.name
+        raise FileFormatError(f"{name}: not an adapter record ({type(error).__name__}); train the adapter again") from None
 
 
-def header_of(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; empty where it says nothing, or is no such file."""
+def header_of(source: Path | bytes) -> dict[str, str]:
+    """What a safetensors file, or its bytes, says of itself; empty where it says nothing, or is no such file."""
     try:
-        with path.open("rb") as handle:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as handle:
             size = int.from_bytes(handle.read(8), "little")
             return dict(json.loads(handle.read(min(size, _HEADER)))["__metadata__"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def from_record(path: Path) -> tuple[Mapping[str, Any], Tensor]:
-    """(layout as a dict, row (P,)) of a record file. Raises FileFormatError."""
-    record = read_record(path)
+def from_record(source: Path | bytes) -> tuple[Mapping[str, Any], Tensor]:
+    """(layout as a dict, row (P,)) of a record. Raises FileFormatError."""
+    record = read_record(source)
     return record.layout, record.row
 
 

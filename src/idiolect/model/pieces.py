@@ -414,18 +414,19 @@ class Record:
         return cls(key, version, k, temperature, entries, combine, n_history)
 
 
-def read_assembled(path: Path, sites: Sequence[Site]) -> tuple[Record, dict[str, str]]:
-    """A record's file: the record, and what it was made on, as `Base.accept_origin` takes it.
+def read_assembled(source: Path | bytes, sites: Sequence[Site]) -> tuple[Record, dict[str, str]]:
+    """A record's file, or its bytes: the record, and what it was made on, as `Base.accept_origin` takes it.
 
     Raises:
         FileFormatError: the file is not a record.
         ShapeError: the record is of another base.
     """
     try:
-        data = path.read_bytes()
+        data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise FileFormatError(f"{path.name}: not an assembly record ({type(error).__name__}); assemble it again") from None
+        name = "an encrypted file" if isinstance(source, bytes) else source.name
+        raise FileFormatError(f"{name}: not an assembly record ({type(error).__name__}); assemble it again") from None
     record = Record.from_bytes(data, sites)
     origin = {"base": record.key.base, "task_adapter": record.key.task_adapter or ""}
-    tokenizer = json.loads(header_of(path)["pool"])["tokenizer"]
+    tokenizer = json.loads(header_of(data)["pool"])["tokenizer"]
     return record, origin | ({"tokenizer": tokenizer} if tokenizer else {})

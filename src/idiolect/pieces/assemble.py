@@ -3,7 +3,7 @@
     history → examples ─ one forward pass of the base ─▶ at every module, before its update is computed:
         feature   mean over the newcomer's examples of the mean over answer positions of LN(input)
         score     feature · LN(gate) / √D             of every piece of this module
-        choose    the k best, softmax(score / T) over them
+        choose    the k best, strength · softmax(score / T) over them
         go on     through the module with these pieces in it, so that later modules see what they did
 
     ─▶ Record {module: [(piece, weight) …]}
@@ -37,6 +37,9 @@ from idiolect.types import Rendered, seed_of
 Choice = Literal["gates", "random", "uniform"]
 """By what pieces are chosen: their gates; at random, with equal weights (a control); or all of them, with equal weights."""
 
+MAX_STRENGTH = 4.0
+"""Far beyond any use: a guard against a slip."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -48,6 +51,8 @@ class Settings:
         max_examples: newest examples that are read.
         token_budget: tokens per forward pass over all newcomers together; changes no result.
         seed: of random pieces.
+        strength: what a module's weights add up to: 1 as in the paper, less for a weaker adapter. Sums of products alone can be
+            scaled so; a product of sums would change by its square.
     """
 
     k: int = 3
@@ -57,6 +62,7 @@ class Settings:
     max_examples: int | None = 100
     token_budget: int = 16384
     seed: int = 0
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -65,6 +71,12 @@ class Settings:
             raise ConfigError(f"the temperature is {self.temperature}; it must be above 0, and a number")
         if self.max_examples is not None and self.max_examples < 1:
             raise ConfigError(f"max examples is {self.max_examples}; it must be at least 1")
+        if not 0 < self.strength <= MAX_STRENGTH:
+            raise ConfigError(f"the strength is {self.strength}; it must be above 0, and {MAX_STRENGTH:g} at most")
+        if self.combine == "factor" and self.strength != 1:
+            raise ConfigError(
+                f"the strength is {self.strength}, and pieces combined by 'factor' change with its square; combine by 'delta'"
+            )
 
 
 @dataclass(frozen=True)
@@ -209,8 +221,9 @@ class _Assembler:
         if settings.choice == "random":
             return [self._equal(newcomer, self._drawn(newcomer, module, shelf.ids)) for newcomer in self.party]
         scores = features @ shelf.unit.double().t() / math.sqrt(shelf.site.d_in)
+        k, temperature, strength = settings.k, settings.temperature, settings.strength
         return [
-            best(shelf.ids, row, settings.k, settings.temperature, newcomer.barred) if newcomer.examples else ()
+            best(shelf.ids, row, k, temperature, newcomer.barred, strength) if newcomer.examples else ()
             for newcomer, row in zip(self.party, scores.tolist(), strict=True)
         ]
 
@@ -223,20 +236,25 @@ class _Assembler:
         return order[: self.settings.k]
 
     def _equal(self, newcomer: Newcomer, ids: Sequence[int]) -> tuple[tuple[int, float], ...]:
-        return tuple((piece, _single(1 / len(ids))) for piece in ids) if newcomer.examples else ()
+        return tuple((piece, _single(self.settings.strength / len(ids))) for piece in ids) if newcomer.examples else ()
 
 
 def best(
-    ids: Sequence[int], scores: Sequence[float], k: int, temperature: float, barred: Collection[int] = ()
+    ids: Sequence[int],
+    scores: Sequence[float],
+    k: int,
+    temperature: float,
+    barred: Collection[int] = (),
+    strength: float = 1.0,
 ) -> tuple[tuple[int, float], ...]:
-    """The k pieces of the highest scores (ties by id) and the softmax of theirs, as float32 can hold it."""
+    """The k pieces of the highest scores (ties by id) and strength times the softmax of theirs, as float32 can hold it."""
     ranked = sorted((-score, piece) for piece, score in zip(ids, scores, strict=True) if piece not in barred)[:k]
     if not ranked:
         return ()
     top = ranked[0][0]
     heavy = [math.exp((top - score) / temperature) for score, _ in ranked]
     total = sum(heavy)
-    return tuple((piece, _single(weight / total)) for (_, piece), weight in zip(ranked, heavy, strict=True))
+    return tuple((piece, _single(strength * weight / total)) for (_, piece), weight in zip(ranked, heavy, strict=True))
 
 
 def _single(value: float) -> float:

@@ -172,6 +172,8 @@ def _manifest(order: Order, read: AdapterManifest) -> AdapterManifest:
     settings: dict[str, Any] = {name: read.settings[name] for name in _KEPT}
     settings |= {"pool": key.digest, "pool_version": order.version, "k": s.k, "temperature": s.temperature}
     settings |= {"combine": s.combine, "choice": s.choice, "max_examples": s.max_examples, "seed": s.seed}
+    if s.strength != 1:  # left out at 1, so that adapters of before there was a strength are found again
+        settings["strength"] = s.strength
     rank, alpha = order.width * key.rank, order.width * key.alpha
     return replace(read, kind="assembled", rank=rank, alpha=alpha, targets=key.targets, settings=settings)
 
@@ -202,7 +204,7 @@ class Once:
     def of(cls, manifest: AdapterManifest) -> Once:
         said: Mapping[str, Any] = manifest.settings
         names = ("k", "temperature", "combine", "choice", "max_examples", "seed")
-        settings = Settings(**{name: said[name] for name in names})
+        settings = Settings(**{name: said[name] for name in names}, strength=said.get("strength", 1.0))
         recipe = replace(recipe_of(manifest), max_history=settings.max_examples)
         return cls(said["pool"], settings, recipe, manifest.task_adapter)
 

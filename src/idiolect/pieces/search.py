@@ -1,6 +1,6 @@
 """A newcomer's weights, searched without gradients from where the gates put them.
 
-    w'[m, j] = e^(λ + δ[band of m]) · softmax_j(e^τ · log w[m, j])
+    w'[m, j] = e^(λ + δ[band of m]) · softmax_j(e^τ · log w[m, j]) · Σ w[m]
 
 Which pieces are used stays as the gates chose them. λ scales all of the adapter, τ makes its weights sharper or flatter, and
 δ has one number for each quarter of the layers: six numbers, whatever the size of the base, because a budget of 10 to 30 looks
@@ -113,7 +113,7 @@ def moved(entries: Entries, at: Sequence[float]) -> dict[str, tuple[tuple[int, f
         # A weight that is zero stays zero: its logarithm is minus infinity.
         with np.errstate(divide="ignore"):
             heavy = np.exp(np.exp(sharper) * (np.log(weights) - np.log(weights.max(initial=1e-300))))
-        heavy = (heavy / max(heavy.sum(), 1e-300) * np.exp(scale + band)).astype(np.float32)
+        heavy = (heavy / max(heavy.sum(), 1e-300) * weights.sum() * np.exp(scale + band)).astype(np.float32)
         found[module] = tuple((piece, float(weight)) for (piece, _), weight in zip(cited, heavy, strict=True))
     return found
 

@@ -190,7 +190,7 @@ def _train(
 
 def _job(store: Store, base: Base, layout: Layout, sharer: Sharer) -> Job:
     base.accept(sharer.manifest, sharer.digest)
-    record = read_record(store.blob_path(sharer.digest))
+    record = read_record(store.record(sharer.digest))
     base.accept_origin(record.origin, sharer.digest)
     if layout_of(record.layout, base.model.sites()).key != layout.key:
         raise ConfigError(f"adapter {sharer.digest[:12]} is not of the shape that its manifest names; train it again")

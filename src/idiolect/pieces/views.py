@@ -85,7 +85,7 @@ def adapter_view(store: Store, digest: str, sites: Sequence[Site]) -> AdapterVie
     if manifest.kind != "assembled":
         raise InputError(f"adapter {digest[:12]} was trained, not assembled; see it with: idiolect adapters show {digest[:12]}")
     row = next(row for row in store.adapters(manifest.user_id, "assembled") if row.digest == digest)
-    record, _ = read_assembled(store.blob_path(digest), sites)
+    record, _ = read_assembled(store.record(digest), sites)
     stale = store.pool_version(manifest.settings["pool"]) != manifest.settings["pool_version"]
     return AdapterView(digest, manifest, row.is_head, row.size_bytes, record.entries, record.n_history, stale)
 

@@ -22,6 +22,7 @@ Area = Literal["histories", "adapters"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 _PRAGMAS = ("foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY", "synchronous=FULL")
+_MUCH_MEMORY = 2**28
 _PG_WAITED_TOO_LONG = ("55P03", "40P01", "57014")  # lock timeout, deadlock, statement timeout
 
 
@@ -75,6 +76,28 @@ class Database:
             assert driver is not None
             busy, *_ = driver.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
+
+    def compact(self) -> bool:
+        """Write SQLite's file anew from the rows that are there, so that no page holds a remnant of deleted ones, then `scrub`;
+        False if another process, or a full disk, keeps it from that.
+        """
+        if not self.is_sqlite:
+            return True
+        try:
+            with self.guarded(), self.engine.connect() as connection:
+                driver = connection.connection.dbapi_connection
+                assert driver is not None
+                cursor = driver.cursor()
+                pages, page_bytes = (cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+                if pages * page_bytes > _MUCH_MEMORY:  # the copy is on its way into this file, and holds nothing that went
+                    cursor.execute("PRAGMA temp_store=FILE")
+                try:
+                    cursor.execute("VACUUM")
+                finally:
+                    cursor.execute("PRAGMA temp_store=MEMORY")
+        except StoreError:
+            return False
+        return self.scrub()
 
     def migrate(self) -> None:
         """Bring the schema up to this code's.

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from idiolect.store.histories import chunked
 from idiolect.store.records import ExportKind, ExportRow
 from idiolect.store.runs import utc
-from idiolect.store.tables import export_pieces, exports, people
+from idiolect.store.tables import evaluations, export_pieces, exports, people
 
 _IDS_PER_QUERY = 500
 
@@ -50,16 +50,24 @@ def listed(connection: Connection, *where: ColumnElement[bool]) -> list[ExportRo
     ]
 
 
-def outdate(connection: Connection, digests: Sequence[str], pieces: Iterable[int]) -> list[ExportRow]:
-    """Mark what holds these adapters or pieces as stale; all of it, newest first."""
+def holding(connection: Connection, digests: Sequence[str], pieces: Iterable[int]) -> set[int]:
+    """Rows of the exports that hold these adapters or pieces."""
     keys: set[int] = set()
     for chunk in chunked(digests, _IDS_PER_QUERY):
         found = select(exports.c.id).where(exports.c.kind == "adapter", exports.c.digest.in_(chunk))
         keys.update(connection.execute(found).scalars())
     for chunk in chunked(sorted(pieces), _IDS_PER_QUERY):
-        holds = export_pieces.c.piece.in_(chunk)
-        keys.update(connection.execute(select(export_pieces.c.export).where(holds)).scalars())
-        connection.execute(delete(export_pieces).where(holds))
+        found = select(export_pieces.c.export).where(export_pieces.c.piece.in_(chunk))
+        keys.update(connection.execute(found).scalars())
+    return keys
+
+
+def outdate(connection: Connection, digests: Sequence[str], pieces: Iterable[int]) -> list[ExportRow]:
+    """Mark what holds these adapters or pieces as stale; all of it, newest first."""
+    gone = sorted(pieces)
+    keys = holding(connection, digests, gone)
+    for chunk in chunked(gone, _IDS_PER_QUERY):
+        connection.execute(delete(export_pieces).where(export_pieces.c.piece.in_(chunk)))
     rows: list[ExportRow] = []
     for chunk in chunked(sorted(keys, reverse=True), _IDS_PER_QUERY):
         connection.execute(update(exports).where(exports.c.id.in_(chunk)).values(stale=1))
@@ -74,3 +82,16 @@ def forget(connection: Connection, person: int) -> list[ExportRow]:
     rows = listed(connection, theirs)
     connection.execute(delete(exports).where(theirs))
     return rows
+
+
+def note_answers(connection: Connection, place: str, people_of: Iterable[int]) -> list[int]:
+    """Record that answers to these people's queries lie at a place; the new rows."""
+    made = insert(evaluations).returning(evaluations.c.id)
+    values = ({"place": place, "person": person, "created": time.time()} for person in people_of)
+    return [connection.execute(made.values(row)).scalar_one() for row in values]
+
+
+def keep_answers(connection: Connection, place: str, rows: Sequence[int]) -> None:
+    """Forget what was at a place before these rows were."""
+    if rows:
+        connection.execute(delete(evaluations).where(evaluations.c.place == place, evaluations.c.id < min(rows)))

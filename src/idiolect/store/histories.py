@@ -153,8 +153,13 @@ def check_id(value: Any, what: str) -> None:
 
 def check_text(value: str, what: str) -> None:
     """Raises InputError if PostgreSQL or UTF-8 cannot hold this."""
-    if "\0" in value or has_surrogate(value):
+    if not storable(value):
         raise InputError(f"{what} holds characters that cannot be stored (NUL or half a surrogate pair)")
+
+
+def storable(value: str) -> bool:
+    """Whether PostgreSQL and UTF-8 can hold this."""
+    return "\0" not in value and not has_surrogate(value)
 
 
 def chunked(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

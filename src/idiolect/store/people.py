@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from idiolect.store import adapters, exports, histories, pieces, revoking
+from idiolect.store import adapters, downstream, encryption, histories, pieces, revoking
 from idiolect.store.records import Added, Deletion, ImportReport, PersonSummary
 from idiolect.store.room import Room
 from idiolect.types import Item, Person
@@ -96,8 +96,9 @@ class People(Room):
         """Delete a person and everything made for them: rows, adapters, heads, lineage, files; then wipe what the database
         keeps of deleted rows (SQLite; on PostgreSQL that is the server's VACUUM and log rotation).
 
-        What the person shared in pools is withdrawn first, see `Pools.revoke`. Task adapters that were made from this
-        person's items too, and others' copies of their adapters, are not changed, but named in the answer.
+        The key of their files is destroyed. What the person shared in pools is withdrawn first, see `Pools.revoke`. Task
+        adapters that were made from this person's items too, and others' copies of their adapters, are not changed, but named
+        in the answer; `erase` takes these too.
 
         Raises:
             PersonNotFound: if there is no such person.
@@ -107,9 +108,11 @@ class People(Room):
             revoked = revoking.revoke(connection, pieces.matching(connection, person=key))
             made_from = adapters.made_from_person(connection, user_id, key)
             own = [one.digest for one in revoked.affected if one.user_id == user_id]
-            own += adapters.forget_person(connection, user_id, key)
-            exported = exports.forget(connection, key)  # where they lie may say whose they are
-            n_items, n_queries = histories.remove(connection, key)
+            answered, secret = downstream.places(connection, key), encryption.key_of(connection, key)
+            more, exported, (n_items, n_queries) = downstream.erase_person(connection, user_id, key)
+            own += more
+        if secret is not None:
+            self._keys.destroy(secret)
         n_blobs = self._finish_deletions()
         return Deletion(
             n_items,
@@ -121,4 +124,5 @@ class People(Room):
             n_pieces=len(revoked.pieces),
             affected=tuple(one for one in revoked.affected if one.user_id != user_id),
             stale_exports=tuple(dict.fromkeys([*exported, *revoked.stale_exports])),
+            evaluations=tuple(answered),
         )

@@ -11,6 +11,7 @@ from idiolect.types import AdapterKind, AdapterManifest
 
 ParentKind = Literal["item", "person", "task_adapter", "adapter", "base", "piece"]
 ExportKind = Literal["adapter", "pool"]
+ForgettingState = Literal["begun", "deleted", "rebuilt", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ class PersonSummary:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """An adapter that was unpublished because a piece in it was withdrawn.
+    """An adapter that was unpublished because of something that it was made from.
 
     Attributes:
         manifest: what it was, so that it can be made again from what is left.
         was_head: whether it was in use; what was in use before it, if anything, now is again.
+        why: what it was made from, in a few words.
     """
 
     user_id: str | None
@@ -75,6 +77,7 @@ class Affected:
     variant: str
     was_head: bool
     manifest: AdapterManifest
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,7 @@ class Deletion:
         made_from: adapters of others that were made from this person's items too (task adapters), or are copies of one of
             this person's adapters, and still are.
         scrubbed: False where another process was reading: SQLite's write-ahead log then keeps old pages until it ends.
+        evaluations: folders that hold answers to the person's queries; named here for the last time.
     """
 
     n_items: int
@@ -208,6 +212,70 @@ class Deletion:
     n_pieces: int = 0
     affected: tuple[Affected, ...] = ()
     stale_exports: tuple[ExportRow, ...] = ()
+    evaluations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GonePiece:
+    """A piece that is downstream of what is forgotten. user_id: whose it is; None: it came in a file."""
+
+    id: int
+    pool: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Downstream:
+    """A person, or one item of theirs, and everything in the store that was made from it, however many steps away.
+
+    Attributes:
+        here: whether the person is in the store; else they are known only as somebody who taught a task adapter.
+        adapters: by person and then by age.
+        left: task adapters that stay although the person taught them, because the caller said so.
+        exports: folders and files outside the store that hold some of it.
+        evaluations: folders outside the store with answers to the person's queries.
+        key: what the person's files are encrypted with; None: they are not.
+    """
+
+    user_id: str
+    item_id: str | None
+    here: bool
+    n_items: int
+    n_queries: int
+    adapters: tuple[Affected, ...]
+    left: tuple[Affected, ...]
+    pieces: tuple[GonePiece, ...]
+    exports: tuple[ExportRow, ...]
+    evaluations: tuple[str, ...]
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingRow:
+    """A request to forget, as the store remembers it.
+
+    Attributes:
+        user_id, item_id, plan: only while it is not finished.
+        receipt: SHA-256 of the receipt's file, once there is one.
+    """
+
+    request: str
+    user_id: str | None
+    item_id: str | None
+    state: ForgettingState
+    plan: Mapping[str, Any]
+    receipt: str | None
+    began: datetime
+    ended: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """What encrypting a store did. damaged: digests of adapters whose file is not what was published."""
+
+    n_sealed: int
+    n_already: int
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
-"""Withdrawing pieces, and with them everything that was made of them. Runs in the transaction that it is given."""
+"""What was made of pieces and adapters, and taking it out. Runs in the transaction that it is given."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, select
 
 from idiolect.store import exports, heads, pieces
 from idiolect.store.histories import chunked
-from idiolect.store.records import Affected, Revocation
-from idiolect.store.tables import adapters, doomed, lineage, people
+from idiolect.store.records import Affected, ExportRow, Revocation
+from idiolect.store.tables import adapters, doomed, lineage, people, pools
 from idiolect.store.tables import pieces as piece_table
 from idiolect.types import AdapterManifest
 
@@ -24,41 +25,93 @@ def revoke(connection: Connection, ids: Iterable[int]) -> Revocation:
     Files of adapters are doomed, not yet removed. A head that is deleted uncovers the one below it, and none that stays
     cites a piece that went: it would have been deleted too.
     """
-    gone, reached = _closure(connection, set(ids))
-    affected = [_affected(connection, row) for row in reached]
-    digests = [one.digest for one in affected]
-    _unpublish(connection, [row.id for row in reached], digests)
-    stale = exports.outdate(connection, digests, gone)
-    pieces.remove(connection, gone)
-    return Revocation(tuple(sorted(gone)), tuple(affected), tuple(stale))
+    reach = reached(connection, ids)
+    stale = take_out(connection, reach)
+    return Revocation(tuple(sorted(reach.pieces)), reach.adapters, tuple(stale))
 
 
-def _closure(connection: Connection, ids: set[int]) -> tuple[set[int], list[Row[Any]]]:
-    """(pieces, adapters by person and age) that these pieces are in, however many steps away."""
-    gone, reached = set(ids), {}
-    parents: list[tuple[str, str]] = [("piece", str(piece)) for piece in sorted(ids)]
-    while parents:
-        fresh = {row.id: row for row in _children(connection, parents) if row.id not in reached}
-        reached |= fresh
-        cut = _cut_from(connection, fresh) - gone
+@dataclass(frozen=True)
+class Reach:
+    """Everything that something is in, however many steps away.
+
+    Attributes:
+        adapters: by person and then by age; keys: their rows.
+    """
+
+    pieces: frozenset[int]
+    adapters: tuple[Affected, ...]
+    keys: tuple[int, ...]
+
+
+Seeds = Mapping[int, tuple[Row[Any], str]]
+"""Adapters (see `adapter_rows`) by row, and why each of them is one."""
+
+
+def reached(connection: Connection, ids: Iterable[int] = (), seeds: Seeds | None = None) -> Reach:
+    """What was made of these pieces and of these adapters, they themselves included."""
+    gone, found = set(ids), dict(seeds or {})
+    fresh: Seeds = dict(found)
+    parents = [("piece", str(piece)) for piece in sorted(gone)]
+    while parents or fresh:
+        cut = (_cut_from(connection, fresh) | _pooled_on(connection, [row for row, _ in fresh.values()])) - gone
         gone |= cut
-        parents = [("piece", str(piece)) for piece in sorted(cut)]
-        parents += [(kind, row.digest) for row in fresh.values() for kind in ("adapter", "task_adapter")]
-    return gone, sorted(reached.values(), key=lambda row: (row.user_id or "", row.id))
+        parents += [("piece", str(piece)) for piece in sorted(cut)]
+        parents += [(kind, row.digest) for row, _ in fresh.values() for kind in ("adapter", "task_adapter")]
+        fresh = {key: one for key, one in _children(connection, parents).items() if key not in found}
+        found |= fresh
+        parents = []
+    ordered = sorted(found.values(), key=lambda one: (one[0].user_id or "", one[0].id))
+    affected = tuple(_affected(connection, row, why) for row, why in ordered)
+    return Reach(frozenset(gone), affected, tuple(row.id for row, _ in ordered))
 
 
-def _children(connection: Connection, parents: Iterable[tuple[str, str]]) -> list[Row[Any]]:
+def take_out(connection: Connection, reach: Reach) -> list[ExportRow]:
+    """Delete rows of adapters and pieces; folders and files that still hold some of it. The adapters' files are doomed."""
+    digests = [one.digest for one in reach.adapters]
+    _unpublish(connection, reach.keys, digests)
+    stale = exports.outdate(connection, digests, reach.pieces)
+    pieces.remove(connection, reach.pieces)
+    return stale
+
+
+def adapter_rows(connection: Connection, *where: ColumnElement[bool]) -> dict[int, Row[Any]]:
+    """Adapters for which all of this holds, by row."""
+    return {row.id: row for row in connection.execute(_rows().where(*where))}
+
+
+def _rows() -> Select[Any]:
+    a = adapters.c
+    columns = (a.id, a.digest, a.kind, a.person, people.c.user_id, a.task, a.base, a.variant, a.manifest)
+    return select(*columns).outerjoin(people, a.person == people.c.id)
+
+
+_WHY = {"piece": "cites a piece that goes", "adapter": "a copy of {}", "task_adapter": "on top of task adapter {}"}
+
+
+def _children(connection: Connection, parents: Iterable[tuple[str, str]]) -> Seeds:
     """Adapters that were made directly from one of these (kind, parent)."""
     by_kind: dict[str, list[str]] = {}
     for kind, parent in parents:
         by_kind.setdefault(kind, []).append(parent)
-    a = adapters.c
-    columns = (a.id, a.digest, a.kind, a.person, people.c.user_id, a.task, a.base, a.variant, a.manifest)
-    query = select(*columns).join(lineage, lineage.c.child == a.id).outerjoin(people, a.person == people.c.id)
-    found: list[Row[Any]] = []
+    query = _rows().add_columns(lineage.c.parent).join(lineage, lineage.c.child == adapters.c.id)
+    found: dict[int, tuple[Row[Any], str]] = {}
     for kind, names in by_kind.items():
         for chunk in chunked(names, _IDS_PER_QUERY):
-            found += connection.execute(query.where(lineage.c.kind == kind, lineage.c.parent.in_(chunk)))
+            for row in connection.execute(query.where(lineage.c.kind == kind, lineage.c.parent.in_(chunk))):
+                found.setdefault(row.id, (row, _WHY[kind].format(row.parent[:12])))
+    return found
+
+
+def _pooled_on(connection: Connection, rows: Iterable[Row[Any]]) -> set[int]:
+    """Ids of the pieces in pools on these task adapters, also of those that came in files: they were trained on top of it."""
+    under = {row.digest for row in rows if row.person is None}
+    if not under:
+        return set()
+    known = connection.execute(select(pools.c.id, pools.c.key))
+    keys = [key for key, text in known if json.loads(text).get("task_adapter") in under]
+    found: set[int] = set()
+    for chunk in chunked(keys, _IDS_PER_QUERY):
+        found.update(connection.execute(select(piece_table.c.piece).where(piece_table.c.pool.in_(chunk))).scalars())
     return found
 
 
@@ -70,12 +123,12 @@ def _cut_from(connection: Connection, keys: Iterable[int]) -> set[int]:
     return found
 
 
-def _affected(connection: Connection, row: Row[Any]) -> Affected:
+def _affected(connection: Connection, row: Row[Any], why: str) -> Affected:
     place = (row.task, row.base, row.variant)
     stack = heads.task_key(*place) if row.person is None else heads.user_key(row.person, *place)
     manifest = AdapterManifest.from_dict(json.loads(row.manifest))
     was_head = heads.head(connection, stack) == row.digest
-    return Affected(row.user_id, row.digest, manifest.kind, *place, was_head, manifest)
+    return Affected(row.user_id, row.digest, manifest.kind, *place, was_head, manifest, why)
 
 
 def _unpublish(connection: Connection, keys: Iterable[int], digests: Iterable[str]) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import Connection
 
 from idiolect.errors import PersonNotFound
-from idiolect.store import adapters, histories
+from idiolect.store import adapters, encryption, histories
 from idiolect.store.blobs import Blobs
 from idiolect.store.database import Database
+from idiolect.store.keys import Keyring, is_sealed
 
 
 class Room:
-    """A database and a folder of files."""
+    """A database, a folder of files, and the keys that some of them are encrypted with."""
 
-    def __init__(self, rows: Database, blobs: Blobs) -> None:
+    def __init__(self, rows: Database, blobs: Blobs, keys: Keyring | None = None) -> None:
         self._rows = rows
         self._blobs = blobs
+        self._keys = keys or Keyring(blobs.folder.parent / "keys")
 
     @property
     def place(self) -> str:
@@ -34,6 +38,19 @@ class Room:
             n_removed = sum(self._blobs.remove(digest) for digest in adapters.doomed_digests(connection))
             adapters.clear_doomed(connection)
         return n_removed
+
+    def _sealed(self, connection: Connection, person: int | None, user_id: str | None, digest: str, payload: bytes) -> bytes:
+        """What is to be written of an adapter: encrypted where the store is, and where it is somebody's."""
+        if person is None or user_id is None or not encryption.is_on(connection):
+            return payload
+        return self._keys.seal(encryption.key_for(connection, person, self._keys), user_id, digest, payload)
+
+    def _opened(self, digest: str, manifest: str, data: bytes) -> bytes:
+        """The bytes of an adapter's file, decrypted where they have to be. Raises CorruptBlob."""
+        return self._keys.open(data, json.loads(manifest)["user_id"] or "", digest) if encryption.looks(data) else data
+
+    def _is_sealed(self, digest: str) -> bool:
+        return is_sealed(self._blobs.path(digest))
 
     def _key(self, connection: Connection, user_id: str) -> int:
         found = histories.keys_of(connection, [user_id])

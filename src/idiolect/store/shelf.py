@@ -55,7 +55,7 @@ class Shelf(Room):
             if row is None:
                 person = None if manifest.user_id is None else self._key(connection, manifest.user_id)
                 place = {"person": person, "run": self._run_key(connection, run_id), "stats": stats or {}}
-                with self._written(digest, payload):
+                with self._written(digest, self._sealed(connection, person, manifest.user_id, digest, payload)):
                     key = adapters.add(connection, manifest, digest, size_bytes=len(payload), **place)
                     adapters.link(connection, key, edges)
             else:
@@ -84,7 +84,8 @@ class Shelf(Room):
 
     def _intact(self, row: Any) -> bool:
         try:
-            return adapters.adapter_digest(row.manifest, self._blobs.read(row.digest)) == row.digest
+            payload = self._opened(row.digest, row.manifest, self._blobs.read(row.digest))
+            return adapters.adapter_digest(row.manifest, payload) == row.digest
         except CorruptBlob:
             return False
 
@@ -112,14 +113,22 @@ class Shelf(Room):
             CorruptBlob: if its file is gone or is not what was published.
         """
         row = self._get(digest)
-        payload = self._blobs.read(digest)
+        payload = self._opened(digest, row.manifest, self._blobs.read(digest))
         if adapters.adapter_digest(row.manifest, payload) != digest:
             raise CorruptBlob(f"the file of adapter {digest[:12]} is damaged ({self._blobs.path(digest)}); train it again")
         return payload
 
     def blob_path(self, digest: str) -> Path:
-        """Where an adapter's bytes are; touches neither the database nor the disk, and checks nothing."""
+        """Where an adapter's bytes are, encrypted or not; touches neither the database nor the disk, and checks nothing."""
         return self._blobs.path(digest)
+
+    def record(self, digest: str) -> Path | bytes:
+        """An adapter as readers of records take it: its file where that is plain, and is not checked; else its bytes.
+
+        Raises:
+            CorruptBlob: it is encrypted, and cannot be decrypted.
+        """
+        return self.payload(digest) if self._is_sealed(digest) else self._blobs.path(digest)
 
     def _get(self, digest: str) -> Any:
         with self._rows.read() as connection:

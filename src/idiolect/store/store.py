@@ -20,24 +20,36 @@ from typing import Self
 import platformdirs
 
 from idiolect.errors import StoreError
-from idiolect.store import adapters, database, locks
+from idiolect.store import adapters, database, encryption, locks
 from idiolect.store.blobs import Blobs
 from idiolect.store.database import Database
+from idiolect.store.forgetting import Forgettings
+from idiolect.store.keys import Keyring
 from idiolect.store.people import People
 from idiolect.store.pools import Pools
 from idiolect.store.records import Swept
 from idiolect.store.shelf import Shelf
+from idiolect.store.vault import Vault
 
 
-class Store(People, Shelf, Pools):
-    """People, items, adapters, heads, lineage, runs, pools and pieces. Safe to use from several threads and processes.
+class Store(People, Shelf, Pools, Vault, Forgettings):
+    """People, items, adapters, heads, lineage, runs, pools, pieces, keys and requests to forget.
+
+    Safe to use from several threads and processes.
 
     Every method raises StoreError if the database or the disk fails, and StoreBusy if another writer does not finish in
     time; nothing is then half-written. No message holds anyone's text.
     """
 
     @classmethod
-    def open(cls, location: str | Path | None = None, *, blobs: Path | None = None, timeout_s: float = 30.0) -> Self:
+    def open(
+        cls,
+        location: str | Path | None = None,
+        *,
+        blobs: Path | None = None,
+        keys: Path | None = None,
+        timeout_s: float = 30.0,
+    ) -> Self:
         """Open a store, and make it where there is none.
 
         Args:
@@ -45,6 +57,8 @@ class Store(People, Shelf, Pools):
                 $IDIOLECT_STORE, else the user's data folder.
             blobs: where adapters' files go; by default `blobs` in the folder, or a folder per PostgreSQL database in the
                 user's data folder. One database, one blobs folder: `sweep` removes files that its database does not know.
+            keys: where people's keys lie; by default $IDIOLECT_KEYS, else where `encrypt` put them, else `keys` beside the
+                files.
             timeout_s: how long to wait for another writer.
 
         Raises:
@@ -57,7 +71,8 @@ class Store(People, Shelf, Pools):
         rows, folder = opened(place, timeout_s)
         try:
             rows.migrate()
-            store = cls(rows, Blobs(Path(blobs) if blobs else folder))
+            files = Blobs(Path(blobs) if blobs else folder)
+            store = cls(rows, files, Keyring(_keys_folder(rows, files, keys)))
             store._finish_deletions()
         except BaseException:
             rows.close()
@@ -111,6 +126,14 @@ def _on_server(place: str | Path, timeout_s: float) -> tuple[Database, Path]:
     url = rows.engine.url
     name = hashlib.sha256(f"{url.host}:{url.port}/{url.database}?{url.query.get('host', '')}".encode()).hexdigest()[:16]
     return rows, Path(platformdirs.user_data_dir("idiolect")) / "postgresql" / name / "blobs"
+
+
+def _keys_folder(rows: Database, files: Blobs, given: Path | None) -> Path:
+    if place := given or os.environ.get("IDIOLECT_KEYS"):
+        return Path(place).expanduser().absolute()
+    with rows.read() as connection:
+        kept = encryption.keys_place(connection)
+    return Path(kept) if kept else files.folder.parent / "keys"
 
 
 def _unlinked(path: Path) -> int:

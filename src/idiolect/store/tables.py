@@ -9,6 +9,11 @@
     pools ──< pieces >── people          what people share of their adapters; lineage says who was assembled from it
     withdrawn                            ids of pieces that somebody took back, so that no old file brings them in again
     exports ──< export_pieces            what was written to places outside the store, and would have to be removed there
+    evaluations >── people               folders outside the store that hold answers to a person's queries
+
+    person_keys >── people               which key a person's files are encrypted with; the keys themselves lie elsewhere
+    settings                             what holds for the whole store, e.g. whether files are encrypted
+    forgettings                          requests to forget: what is still to be done, and of finished ones only that they were
 
 Text that sorts is compared byte by byte on every database (PostgreSQL's "C" collation, SQLite's default), so that the
 same store gives the same order everywhere.
@@ -31,7 +36,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that these tables are the outcome of."""
 
 metadata = MetaData()
@@ -199,3 +204,43 @@ export_pieces = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_export_pieces_piece", export_pieces.c.piece)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    _owner(),
+    Column("place", Text, nullable=False),
+    Column("created", Float(53), nullable=False),  # seconds since 1970, UTC
+)
+Index("ix_evaluations_person", evaluations.c.person)
+
+person_keys = Table(
+    "person_keys",
+    metadata,
+    Column("person", RowId, ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("key", Name, nullable=False, unique=True),  # names a file of the keyring
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+forgettings = Table(
+    "forgettings",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("request", Name, nullable=False, unique=True),  # random
+    # Whom and what: only while it is not finished, or nobody could go on with it.
+    Column("user_id", Name),
+    Column("item_id", Name),
+    Column("state", Name, nullable=False),
+    Column("plan", Text),
+    Column("receipt", Name),  # SHA-256 of the file
+    Column("began", Float(53), nullable=False),  # seconds since 1970, UTC
+    Column("ended", Float(53)),
+    CheckConstraint("(state = 'done') = (user_id IS NULL)", name="ck_forgettings_names"),
+)

@@ -176,7 +176,8 @@ def stage_one(
         _check_finite(done)
         layout = base.layout(recipe.config.rank, recipe.config.alpha, recipe.config.targets)
         record = to_record(layout, done.row, base.origin)
-        digests.append(store.publish(manifest, record, stats=_stats(done), parents=parents))
+        stats = {**_stats(done), "max_examples": max_examples or 0}  # 0: no bound
+        digests.append(store.publish(manifest, record, stats=stats, parents=parents))
 
     train(base, [Job("", rendered)], recipe.config, publish, on_progress)
     return digests[0]
@@ -227,7 +228,7 @@ def with_task_adapter(base: Base, store: Store, digest: str) -> Base:
     if manifest.kind != "task":
         whose = "a person's" if manifest.kind == "user" else "an evaluation's"
         raise ConfigError(f"adapter {digest[:12]} is {whose}, not a task's; it cannot be merged under others")
-    record = read_record(store.blob_path(digest))
+    record = read_record(store.record(digest))
     base.accept_origin(record.origin, digest)
     return base.with_task(digest, layout_of(record.layout, base.model.sites()), record.row)
 

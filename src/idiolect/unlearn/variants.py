@@ -39,7 +39,7 @@ class Variant:
 
     @property
     def adapters(self) -> Adapters | None:
-        """For forward passes of rows whose owner is 0; None for the base alone, and for weight 0, which is the base bit for bit."""
+        """For passes over rows of owner 0; None for the base alone, and for weight 0, which is the base bit for bit."""
         if self.layout is None or self.row is None or self.weight == 0:
             return None
         wide = torch.float64 if self.base.dtype == torch.float64 else torch.float32
