@@ -40,9 +40,9 @@ def save_curves(curves: Mapping[str, Sequence[Choice]], path: Path) -> None:
     first = next(iter(curves.values()))
     aims = [choice.aim for choice in first if choice.aim is not None]
     if aims:
-        axes.axvline(sum(aims) / len(aims), color="0.5", lw=1, ls="--", label="pairs never seen")
+        axes.axvline(sum(aims) / len(aims), color="0.5", lw=1, ls="--", label="aim: as if never learnt")
     axes.axhline(first[0].floor, color="0.5", lw=1, ls=":", label=f"floor {first[0].floor:g}")
-    axes.set_xlabel("mean probability of answers to be forgotten (the original is rightmost)")
+    axes.set_xlabel("mean probability of answers to be forgotten (falling to the right)")
     axes.set_ylabel("probability of kept answers,\nas a share of the original's")
     axes.set_ylim(bottom=0)
     axes.invert_xaxis()

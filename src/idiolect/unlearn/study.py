@@ -7,7 +7,7 @@
         methods ─▶ audit beside the reference
     ─▶ report: verdicts, table, curves; methods at equal forgetting; ablations at equal forgetting
 
-Methods are compared where their curves forget equally much: at what pairs that nobody ever saw cost the taught base.
+Methods are compared where their curves forget equally much: as much as the retrained reference never knew.
 
 Sources: Maini et al. 2024 (TOFU), arXiv:2401.06121, whose shape this has; Liu et al. 2024 (SKU), arXiv:2402.10058.
 """
@@ -54,6 +54,9 @@ from idiolect.unlearn.sets import Sets
 from idiolect.unlearn.teaching import TEACHING, teach
 from idiolect.unlearn.variants import Variant
 
+CONTROL = "retrained again"
+"""A model that never saw the forget set, taught in another order: what an audit must let pass."""
+
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "sku, faithful": {},
     "sku, preserving": {"pd_mode": "preserve"},
@@ -88,7 +91,7 @@ SWEEPS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 
 class Planting(Settings):
-    """How the study is made. `steps`: of unlearning."""
+    """How the study is made. `steps`: of unlearning. `control`: audit a second retrained model too, which has to pass."""
 
     people: int = Field(default=30, ge=4)
     facts: int = Field(default=8, ge=1)
@@ -96,9 +99,10 @@ class Planting(Settings):
     seeds: tuple[int, ...] = (0, 1, 2)
     methods: tuple[MethodName, ...] = METHODS
     ablations: bool = True
+    control: bool = True
     steps: int = Field(default=24, ge=1)
     teaching: TrainConfig = TEACHING
-    selection: Selection = Selection(strengths=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0), held_out=0.3)
+    selection: Selection = Selection(strengths=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0), floor=0.9, held_out=0.3)
     auditing: AuditSettings = AuditSettings()
 
 
@@ -109,8 +113,6 @@ class Seed:
     seed: int
     audit: Audit
     choices: dict[str, Choice]
-    reference: float
-    """Forget probability of the retrained reference."""
     settings: dict[str, Unlearning]
     stopped: dict[str, int] = field(default_factory=dict)
 
@@ -135,7 +137,7 @@ def _seed(base: Base, planting: Planting, seed: int, on_stage: OnStage) -> Seed:
     material = Material(_entries(people.forget, rows["forget"]), _entries(kept, rows["kept"]))
     runs = _runs(planting, seed)
     done = _acquired(taught, material, [config for _, config in runs], seed, on_stage)
-    aim = mean_probability(original, rows["holdout"])
+    aim = mean_probability(retrained, rows["forget"])
     step = on_stage(f"seed {seed} · λ", len(done))
     best: dict[str, tuple[float, Acquired, Choice]] = {}
     for i, ((name, _), one) in enumerate(zip(runs, done, strict=True), 1):
@@ -144,13 +146,16 @@ def _seed(base: Base, planting: Planting, seed: int, on_stage: OnStage) -> Seed:
             best[name] = worth, one, choice
         step(i, name, None)
     candidates = [_candidate(taught, best[name][1], best[name][2], name) for name in planting.methods]
+    if planting.control:
+        title = f"seed {seed} · teaching the others again"
+        candidates.append(Variant(CONTROL, _taught(base, people.kept, planting, seed + 1_000_000, title, on_stage)))
     # Utility is of pairs that no method was trained to keep, and that nothing was chosen by.
     asked = Sets(people.forget, told, people.holdout, people.neighbours, people.world)
     found = audit(original, retrained, candidates, asked, planting.auditing.but(seed=seed), on_stage)
     stopped = {name: one.stopped_at for name, (_, one, _) in best.items() if one.stopped_at is not None}
     taken = {name: one.config for name, (_, one, _) in best.items()}
     choices = {name: choice for name, (_, _, choice) in best.items()}
-    return Seed(seed, found, choices, mean_probability(retrained, rows["forget"]), taken, stopped)
+    return Seed(seed, found, choices, taken, stopped)
 
 
 def _swept(
@@ -247,7 +252,7 @@ def write(seeds: Sequence[Seed], planting: Planting, folder: Path, about: Mappin
 
 
 def matched(seeds: Sequence[Seed], name: str) -> dict[str, Any]:
-    """A run's utility and λ where its curve forgets as much as pairs nobody saw; None for a seed where it never gets there."""
+    """A run's utility and λ where its curve forgets as much as was never known; None for a seed where it never gets there."""
     found: list[Point | None] = []
     for seed in seeds:
         choice = seed.choices[name]
@@ -307,9 +312,8 @@ def _report(
         said.rstrip(),
         "## At equal forgetting",
         "Utility (probability of kept answers that no method was trained on, as a share of the original's) where a run's curve "
-        f"comes down to the probability that answers nobody ever saw have ({_span(aims)}; the retrained reference gives the "
-        f"forget set {_span([seed.reference for seed in seeds])}). λ is what that takes. Means over {n} seeds, least and most "
-        "behind them; a run that does not get there in a seed is left out of that seed.",
+        f"comes down to the probability that the retrained reference gives the forget set ({_span(aims)}). λ is what that "
+        f"takes. Means over {n} seeds, least and most behind them; a seed in which a run does not get there is left out.",
         pipe_table(["run", "utility ↑", "λ", "seeds"], [_row(name, one, n) for name, one in equal.items()]),
         "![What is forgotten and kept, as λ rises](curves.png)",
         *_stops(seeds),
