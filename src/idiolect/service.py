@@ -210,12 +210,21 @@ class Idiolect:
         return forgetting.preview(self._means(), user, item, options)
 
     def resume_forgetting(
-        self, *, data: str | Path | None = None, receipt: str | Path | None = None, on_step: OnStep | None = None
+        self,
+        *,
+        data: str | Path | None = None,
+        leave_task_adapters: bool = False,
+        rebuild: bool = True,
+        receipt: str | Path | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Forgotten]:
-        """Finish every forgetting that was cut off; nothing where there is none."""
+        """Finish every forgetting that was cut off; nothing where there is none. What is given counts instead of what was given
+        the first time.
+        """
         from idiolect.forget import forgetting
 
-        return forgetting.resume(self._means(on_step), self._forget_options(data, receipt=receipt))
+        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
+        return forgetting.resume(self._means(on_step), options)
 
     def verify_receipt(self, file: str | Path, *, rebuild: bool = False) -> Verified:
         """Check a receipt's signature, and what it says against this store.

@@ -106,13 +106,25 @@ def test_demo_runs_on_any_base(run, tmp_path, tiny_base):
     assert [one["like"] for one in done["newcomers"]["newcomers"]] == ["person-01", "person-02", "person-03"]
     assert all(one["size_bytes"] < 3000 < done["newcomers"]["own_bytes"] for one in done["newcomers"]["newcomers"])
     assert (tmp_path / "demo" / "report.md").exists()
-    expected = {"demo": 0o700, "store": 0o700, **dict.fromkeys(("population.jsonl", "newcomers.png", *REPORT), 0o600)}
-    assert modes(tmp_path / "demo") == expected
+    files = ("population.jsonl", "newcomers.png", "receipt.json", *REPORT)
+    assert modes(tmp_path / "demo") == {"demo": 0o700, "store": 0o700, **dict.fromkeys(files, 0o600)}
+    forgotten = done["forgetting"]
+    assert (forgotten["user"], forgotten["guarantee"]) == ("person-03", "exact")
+    assert {"what": "history", "whose": "person-03", "how many": 1, "becomes": "deleted"} in forgotten["closure"]
+    assert set(forgotten["assembled"]) <= {"newcomer-1", "newcomer-2", "newcomer-3"}
+    assert (forgotten["receipt_holds"], forgotten["changed"]) == (True, [])
+    assert forgotten["asked"] == 2 * forgotten["others"] >= 4
+    store = ("--store", tmp_path / "demo" / "store", "--base", tiny_base)
+    run("forget", "verify", tmp_path / "demo" / "receipt.json", *store, code=0)
+    kept = [path for path in (tmp_path / "demo").rglob("*") if path.is_file() and path.name != "receipt.json"]
+    assert not [path for path in kept if b"person-03" in path.read_bytes()]
     other = run("demo", *sizes, "--seed", "1", "--base", tiny_base, "--out", tmp_path / "demo", code=2)
     assert error_of(other).startswith("InputError: ")
     text = run("demo", *sizes, "--base", tiny_base, "--out", tmp_path / "demo").stdout
     assert "Verdict: " in text
-    assert "gates trained before" in text
+    assert "gates trained once" in text  # of the one who was forgotten and came back
+    assert "byte-identical" in text
+    assert "The receipt holds" in text
     assert "points over no adapter" in text
     next_one = next(line.strip() for line in text.splitlines() if "idiolect adapters list" in line)
     assert "●" in run(*shlex.split(next_one)[1:]).stdout

@@ -1,4 +1,4 @@
-"""`idiolect demo`: a made-up population gets an adapter each, newcomers theirs from pieces, and tables show what that brought.
+"""`idiolect demo`: a made-up population gets an adapter each, newcomers theirs from pieces, and one person is forgotten.
 
 Nobody knows from a text alone how these people file it: one calls a senator's cookbook politics, another food. So whoever
 does not know the person is right half the time on such texts, and another person's adapter helps nobody.
@@ -19,7 +19,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from idiolect.cli import demo_newcomers
+from idiolect.cli import demo_forgetting, demo_newcomers
 from idiolect.cli.options import (
     BaseOption,
     DeviceOption,
@@ -79,13 +79,16 @@ def demo(
     dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give a made-up population an adapter each, and show what that brings. A few minutes on two cores, no network."""
+    """Give a made-up population an adapter each, show what that brings, and forget one of them. A few minutes, no network."""
     usual = FAST if fast else Sizes()
     sizes = Sizes(people or usual.people, items or usual.items, queries or usual.queries, base_people or usual.base_people)
     with _folder(out_) as folder:
-        targets, others = population(seed, sizes.people, sizes.items, sizes.queries, sizes.base_people)
+        targets, taught = population(seed, sizes.people, sizes.items, sizes.queries, sizes.base_people)
         file = folder / "population.jsonl"
-        _write(file, targets, others)
+        others = [Person(person.id, person.history) for person in taught]  # whoever has queries is a target
+        sharers = targets[: demo_newcomers.SHARERS]
+        leaves = demo_forgetting.who(sharers)
+        _write(file, [*targets, *others], leaves)
         note(
             f"{count(sizes.people, 'person', 'people')} with {count(sizes.items, 'item')} each, {sizes.base_people} base "
             "people; everybody files ambiguous articles by a rule of their own"
@@ -94,21 +97,26 @@ def demo(
         with open_house(ctx, str(folder / "store"), base, device, dtype) as house:
             for stage in ("task", "user"):
                 tell_modules(house, stage, options, "--modules")
+            demo_forgetting.go_on(house, folder)
             demo_newcomers.send_home(house)
             with stages() as progress:
                 evaluation = house.evaluate(
                     file, TASK, folder, targets=sizes.people, arms=ARMS, options=options, task_overrides=options.overrides,
                     command="idiolect demo", on_stage=progress,
                 )  # fmt: skip
-                chapter = demo_newcomers.tell(house, TASK, targets, seed, folder, progress)
+                chapter = demo_newcomers.tell(house, TASK, sharers, seed, folder, progress)
+                forgetting = demo_forgetting.tell(house, TASK, leaves, targets, folder, progress)
+                demo_forgetting.redraw(house, chapter.picture, forgetting, folder)
         results = codec.loads((folder / "results.json").read_text(encoding="utf-8"))
     example = _example(evaluation, targets)
     verdict = _verdict(results)
     if wants_json(ctx, json):
         where = {"folder": str(out_) if out_ else None}
-        return emit({"verdict": verdict, "example": example, "newcomers": chapter.to_dict(), "results": results, **where})
+        chapters = {"newcomers": chapter.to_dict(), "forgetting": forgetting.to_dict()}
+        return emit({"verdict": verdict, "example": example, **chapters, "results": results, **where})
     _show(results, example, verdict)
     demo_newcomers.show(out(), chapter, out_)
+    demo_forgetting.show(out(), forgetting, out_)
     _next_steps(out_, targets[0], base or given(ctx).base)
 
 
@@ -130,12 +138,12 @@ def _folder(out: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _write(path: Path, targets: Iterable[Person], others: Iterable[Person]) -> None:
-    """The population as users.jsonl. Base people keep no queries: whoever has queries is a target."""
-    people = [*targets, *(Person(person.id, person.history) for person in others)]
-    text = "".join(codec.dumps(_record(person)) + "\n" for person in people)
+def _write(path: Path, people: Iterable[Person], leaves: str) -> None:
+    """The population as users.jsonl. leaves: whom an earlier run has forgotten."""
+    lines = {person.id: codec.dumps(_record(person)) + "\n" for person in people}
+    text, left = "".join(lines.values()), "".join(line for user, line in lines.items() if user != leaves)
     # The store in this folder keeps who came first: another population under the same names would be mixed with it.
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_text(encoding="utf-8") not in (text, left):
         raise InputError(f"{path.parent} holds the demo of another population; choose another --out")
     path.touch(mode=0o600)
     path.chmod(0o600)  # also one that was there

@@ -6,6 +6,7 @@ Whether it is found, and what it brings, is printed as it comes; pieces drawn by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,16 +72,14 @@ def send_home(house: Idiolect) -> None:
 
 
 def tell(house: Idiolect, task: str, people: list[Person], seed: int, folder: Path, progress: Stages) -> Chapter:
-    """Let the first people share, assemble the newcomers' adapters, and ask them their queries; leaves a picture in the folder.
+    """Let these people share, assemble the newcomers' adapters, and ask them their queries; leaves a picture in the folder.
 
     Args:
         people: with an adapter each.
     """
     from idiolect.pieces.gates import GATES
-    from idiolect.pieces.picture import Picture, save_picture
-    from idiolect.pieces.views import AdapterView
 
-    sharers = [person.id for person in people[:SHARERS]]
+    sharers = [person.id for person in people]
     kin = {name: sharers[i % len(sharers)] for i, name in enumerate(NAMES)}
     newcomers = [alike(seed, like, [name], ITEMS, QUERIES)[0] for name, like in kin.items()]
     for person in newcomers:
@@ -95,11 +94,7 @@ def tell(house: Idiolect, task: str, people: list[Person], seed: int, folder: Pa
     pool = report.pools[0]
     right, made = _asked(house, task, newcomers, pool, progress)
     own = [row.size_bytes for row in house.adapters(sharers[0]) if row.kind == "user"]
-    owner = {piece.id: user for user in sharers for piece in house.store.pieces_of(user)}
-    views = {name: house.pieces.inspect(digest) for name, digest in made.adapters.items()}
-    entries = {name: view.entries for name, view in views.items() if isinstance(view, AdapterView)}
-    picture = Picture.of(entries, owner, sharers, kin)
-    save_picture(picture, folder / PICTURE, "Whose pieces the newcomers' adapters are made of")
+    picture = draw(house, made.adapters, sharers, kin, folder)
     found = tuple(
         Newcomer(
             p.id, kin[p.id], len(p.history), len(p.queries), made.made[p.id].seconds, made.made[p.id].size_bytes, **right[p.id]
@@ -107,6 +102,19 @@ def tell(house: Idiolect, task: str, people: list[Person], seed: int, folder: Pa
         for p in newcomers
     )
     return Chapter(found, len(sharers), report.seconds, sum(own) / len(own), picture)
+
+
+def draw(house: Idiolect, adapters: Mapping[str, str], sharers: list[str], kin: Mapping[str, str], folder: Path) -> Picture:
+    """Leave a picture in the folder of whose pieces the newcomers' adapters (digests, by newcomer) are made of."""
+    from idiolect.pieces.picture import Picture, save_picture
+    from idiolect.pieces.views import AdapterView
+
+    owner = {piece.id: user for user in sharers for piece in house.store.pieces_of(user)}
+    views = {name: house.pieces.inspect(digest) for name, digest in adapters.items()}
+    entries = {name: view.entries for name, view in views.items() if isinstance(view, AdapterView)}
+    picture = Picture.of(entries, owner, sharers, kin)
+    save_picture(picture, folder / PICTURE, "Whose pieces the newcomers' adapters are made of")
+    return picture
 
 
 def _asked(
@@ -154,7 +162,7 @@ def show(console: Console, chapter: Chapter, folder: Path | None) -> None:
     console.print(Text("Whose piece weighs most, module by module (★: of the person whom the newcomer is made like):"))
     console.print(grid(chapter.picture))
     if folder is not None:
-        console.print(Text(f"The same as a picture: {folder / PICTURE}"), soft_wrap=True)
+        console.print(Text(f"As a picture: {folder / PICTURE}"), soft_wrap=True)
 
 
 def _accuracies(chapter: Chapter) -> Table:

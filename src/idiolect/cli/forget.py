@@ -88,6 +88,8 @@ def forget(
     """
     if (user is None) == (not resume):
         raise InputError("say whom to forget: idiolect forget USER; or go on with what was cut off: idiolect forget --resume")
+    if resume and (dry_run or item is not None):
+        raise InputError("--resume finishes what was begun, and shows nothing first; leave --dry-run and --item out")
     quiet = wants_json(ctx, json)
     how: dict[str, Any] = {
         "data": data, "leave_task_adapters": leave_task_adapters, "rebuild": not no_rebuild, "receipt": receipt
@@ -95,7 +97,7 @@ def forget(
     with open_house(ctx, store, base, device, dtype) as house:
         if user is None:
             with _progress() as on_step:
-                done = house.resume_forgetting(data=data, receipt=receipt, on_step=on_step)
+                done = house.resume_forgetting(**how, on_step=on_step)
             return _tell_resumed(done, quiet)
         if not _is_waiting(house, user, item):
             if not (yes or dry_run):
@@ -216,6 +218,8 @@ def _tell(done: Forgotten) -> None:
         note(f"still holds answers of theirs: {place} {why}")
     if done.key_destroyed:
         note("the key of their files was destroyed: copies of those files in backups cannot be read any more")
+    elif closure.places("key"):
+        note("the key of their files was not where keys are, and could not be destroyed; where it still is, remove it there")
     if not done.scrubbed:
         note("another process was reading: old pages stay in the database until it ends; give any forget after that")
     what = f"item {closure.item_id} of {closure.user_id}" if closure.item_id is not None else closure.user_id

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from idiolect.data.pairs import Pair
     from idiolect.model.base import Base
     from idiolect.service import Idiolect
+    from idiolect.store.records import Parent
     from idiolect.unlearn.acquire import Told
     from idiolect.unlearn.config import Unlearning
     from idiolect.unlearn.desk import Unlearned
@@ -192,15 +193,16 @@ def run(
     if full:
         return _full(ctx, forget, forget_user, on or user, sets, runs, merge, select, base, device, dtype, out_, json)
     with open_house(ctx, store, base, device, dtype) as house:
-        pairs = _forgotten(house, forget, forget_user, task)
-        busy(f"loading {house.base_name} …")
-        from idiolect.unlearn.desk import Order
+        from idiolect.unlearn.desk import Order, check
         from idiolect.unlearn.select import Selection
 
+        pairs, made_of = _forgotten(house, forget, forget_user, task)
+        selection = Selection.build(floor=floor) if select else None
+        order = Order(pairs, sets[0], runs, sets[1], made_of, selection, merge, keep_vector, use)
+        check(order, out_)
+        busy(f"loading {house.base_name} …")
         digest = on if user is None else house.store.head(user, task=_task(task), base=house.base.fingerprint, variant=variant)
         target = house.unlearning.target(digest)
-        selection = Selection.build(floor=floor) if select else None
-        order = Order(pairs, sets[0], runs, sets[1], selection, merge, keep_vector, use)
         with house.store.lock(), _progress(runs) as told:
             done = house.unlearning.run(target, order, out_, told)
         if done.choices:
@@ -238,15 +240,18 @@ def _full(
     _tell(ctx, done, runs, out_, merge, False, json)
 
 
-def _forgotten(house: Idiolect, file: Path | None, user: str | None, task: str | None) -> list[Pair]:
+def _forgotten(house: Idiolect, file: Path | None, user: str | None, task: str | None) -> tuple[list[Pair], list[Parent]]:
+    """What is to be forgotten, and the items that it consists of, where they are in the store."""
     if file is not None:
-        return read(file)
+        return read(file), []
     from idiolect.data.pairs import from_person
     from idiolect.data.tasks import get_task
+    from idiolect.store.records import Parent
 
     assert user is not None
     assert task is not None
-    return from_person(house.store.person(user), get_task(task))
+    person = house.store.person(user)
+    return from_person(person, get_task(task)), [Parent("item", item.id, user) for item in person.history]
 
 
 def _task(name: str | None) -> str:
@@ -281,17 +286,18 @@ def runs_of(methods: str, given: dict[str, Any], sweeps: Sequence[str]) -> list[
 
 
 def _settings(given: Sequence[str]) -> dict[str, Any]:
-    return {name: values[0] for name, values in (_sweep(one, most=1) for one in given)}
+    """`targets` alone has several values: NAME=V,V."""
+    found = [_sweep(one, most=None if one.split("=")[0].strip() == "targets" else 1) for one in given]
+    return {name: tuple(values) if name == "targets" else values[0] for name, values in found}
 
 
-def _sweep(text: str, most: int | None = None) -> tuple[str, list[Any]]:
+def _sweep(text: str, most: int | None = None) -> tuple[str, list[str]]:
     """`pd_weight=1,2` → its name and values."""
     name, found, values = text.partition("=")
     parts = [part.strip() for part in values.split(",") if part.strip()]
     if not found or not name.strip() or not parts or (most is not None and len(parts) > most):
         raise ConfigError(f"{text!r} is no setting; write NAME=VALUE" + ("" if most else " or NAME=VALUE,VALUE"))
-    words: dict[str, Any] = {"true": True, "false": False, "none": None}
-    return name.strip(), [words.get(part.lower(), part) for part in parts]
+    return name.strip(), parts
 
 
 @contextmanager
@@ -299,12 +305,11 @@ def _progress(runs: Sequence[Unlearning]) -> Iterator[Any]:
     with stages() as shown:
         title = f"unlearning · {runs[0].method}" if len(runs) == 1 else f"unlearning · {count(len(runs), 'run')}"
         step: Any = None
-        total = 0
 
         def told(at: Told) -> None:
-            nonlocal step, total
-            if step is None or at.steps != total:
-                step, total = shown(title, at.steps), at.steps
+            nonlocal step
+            if step is None or at.step == 1:  # runs of other steps or rates are trained after the first ones
+                step = shown(title, at.steps)
             step(at.step, " · ".join(f"{name} {loss:.2f}" for name, loss in at.losses.items()), None)
 
         yield told
@@ -336,7 +341,7 @@ def _tell(
     from idiolect.unlearn.negate import WARNING
 
     tell_left_out(done.left_out)
-    if done.config.negated and (kept or merge is not None):
+    if done.config.negated and (kept or merge is not None or done.digest is None):
         note(f"idiolect: {WARNING}")
     if wants_json(ctx, json):
         return emit(_facts(done, folder, merge))

@@ -13,7 +13,7 @@ from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOpti
 from idiolect.cli.output import count, duration, emit, note, out, say, table
 from idiolect.cli.progress import stages
 from idiolect.cli.unlearn import app, loaded_base, read
-from idiolect.errors import FileFormatError, InputError
+from idiolect.errors import ConfigError, FileFormatError, InputError
 
 if TYPE_CHECKING:
     from idiolect.data.pairs import Pair
@@ -65,7 +65,6 @@ def audit(
 ) -> None:
     """Hold results of unlearning against a model that never learnt it. The reference is trained here, unless it is there."""
     need_report("text")
-    from idiolect.cli.evaluating import read_seeds
     from idiolect.machine import hardware, versions
     from idiolect.unlearn.audit import audit as audited
     from idiolect.unlearn.findings import AuditSettings
@@ -73,6 +72,7 @@ def audit(
     from idiolect.unlearn.sets import Sets
     from idiolect.unlearn.variants import Variant
 
+    _check_out(out_)
     if (before is None) == (retrained is None):
         raise InputError("say what the reference is: --before BASE to train it here, or --retrained BASE")
     pairs = {name: read(file) if file else [] for name, file in _files(forget, retain, holdout, neighbours, world).items()}
@@ -88,7 +88,7 @@ def audit(
             assert before is not None
             all_taught = [pair for file in taught or [] for pair in read(file)] or [*pairs["retain"], *pairs["world"]]
             reference = _retrained(loaded_base(ctx, before, device, dtype), loaded, all_taught, pairs["forget"], shown)
-        settings = AuditSettings.build(steps=read_seeds(steps), seed=seed)
+        settings = AuditSettings.build(steps=_steps(steps), seed=seed, max_tokens=min(512, loaded.context))
         found = audited(Variant("original", loaded), reference, candidates, sets, settings, shown)
     about = {"command": typed(ctx), "hardware": hardware(), "versions": versions()}
     write([found], out_, about)
@@ -99,6 +99,21 @@ def audit(
     rows = [[name, " and ".join(found.verdict(name)["words"])] for name in found.candidates]
     out().print(table(["result", "verdict"], rows))
     say(f"report: {out_ / 'report.md'}")
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    """`1,5,20` → counts of steps; which there may be, settings say."""
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise ConfigError(f"steps {text!r} are not numbers; write them as 1,5,20") from None
+
+
+def _check_out(folder: Path) -> None:
+    """Said before hours of work, not after them."""
+    at = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not at.is_dir():
+        raise InputError(f"{str(folder)!r} cannot be a folder: {at.name!r} is a file; choose another --out")
 
 
 def _files(forget: Path, retain: Path, holdout: Path, neighbours: Path | None, world: Path | None) -> dict[str, Path | None]:
@@ -116,7 +131,8 @@ def _lines(file: Path) -> list[str]:
 
 
 def _result(folder: Path, base: Base) -> Variant:
-    """What a run came to, as a variant of the base that it was run on."""
+    """What a run came to, as a variant of the base that it was run on; merged weights are a base of their own."""
+    from idiolect.model.base import load_base
     from idiolect.model.files import read_peft
     from idiolect.unlearn.desk import ADAPTER, RESULT
     from idiolect.unlearn.variants import Variant
@@ -125,11 +141,17 @@ def _result(folder: Path, base: Base) -> Variant:
         note_ = json_module.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise FileFormatError(f"{str(folder)!r} holds no whole result of unlearn run ({RESULT} is missing)") from None
+    if not isinstance(note_, dict) or "target" not in note_:
+        raise FileFormatError(f"{str(folder)!r}: {RESULT} is not that of unlearn run; give a folder that it wrote")
+    if (folder / "config.json").is_file():
+        dtype = str(base.dtype).removeprefix("torch.")
+        return Variant(folder.name, load_base(str(folder), device=str(base.device), dtype=dtype))
     if note_.get("base") != base.fingerprint:
         raise InputError(f"{str(folder)!r} was unlearned on another base than {base.name!r}; give its own with --base")
     if note_.get("target") != "base":
         raise InputError(
-            f"{str(folder)!r} changes an adapter; an audit is of a base: write both with unlearn run --merge, and audit that"
+            f"{str(folder)!r} changes an adapter, and this is of bases: have it written as one (unlearn run --merge FOLDER), "
+            "and give that; the adapter as it was becomes one with --strength 0"
         )
     layout, row = read_peft(folder / ADAPTER, base.model.sites())
     return Variant(folder.name, base, layout, row)
@@ -168,7 +190,7 @@ def harm(
         list[Path] | None, typer.Option("--run", metavar="DIR", help="Results of unlearn run, beside the base.")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Requests that are asked, the first ones.")] = 100,
-    room: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens of an answer.")] = 64,
+    room: Annotated[int, typer.Option("--max-new-tokens", min=2, help="Tokens of an answer.")] = 64,
     texts: Annotated[
         Path | None, typer.Option("--texts", metavar="FILE", help="Keep answers and verdicts, for your eyes.")
     ] = None,
@@ -182,12 +204,12 @@ def harm(
     from idiolect.unlearn.judges import get_judge
     from idiolect.unlearn.variants import Variant
 
+    if texts is not None and run:
+        raise InputError("--texts keeps one model's answers; leave --run out, or ask for each by itself")
     judges = [get_judge(spec) for spec in judge or ["keyword"]]
     asked = read(prompts)[:n]
     loaded = loaded_base(ctx, base, device, dtype)
     variants = [Variant(loaded.name, loaded), *(_result(folder, loaded) for folder in run or [])]
-    if texts is not None and len(variants) > 1:
-        raise InputError("--texts keeps one model's answers; leave --run out, or ask for each by itself")
     found = []
     with stages() as shown:
         for variant in variants:
@@ -250,6 +272,9 @@ def study(
     chosen = tuple(word.strip() for word in methods.split(",") if word.strip()) if methods else METHODS
     for one in chosen:
         unlearning(one)  # says which there are, before anything is loaded
+    _check_out(out_)
+    if name == "safety" and (requests is None or questions is None):
+        raise InputError("the study 'safety' needs --requests FILE and --questions FILE")
     about = {"command": typed(ctx), "hardware": hardware(), "versions": versions()}
     asked: dict[str, Any] = {"seeds": read_seeds(seeds), "methods": chosen}
     asked |= {} if steps is None else {"steps": steps}
@@ -259,8 +284,8 @@ def study(
             more = {"people": people, "facts": facts, "ablations": ablations}
             seconds = _planted(loaded, {**asked, **more}, epochs, relearn, out_, about, shown)
         else:
-            if requests is None or questions is None:
-                raise InputError("the study 'safety' needs --requests FILE and --questions FILE")
+            assert requests is not None
+            assert questions is not None
             seconds = _safety(loaded, asked, epochs, n, (read(requests), read(questions)), judge, out_, about, shown)
     if wants_json(ctx, json):
         return emit({"out": str(out_), "seconds": seconds, "seeds": list(asked["seeds"])})
@@ -270,12 +295,11 @@ def study(
 def _planted(
     base: Base, asked: dict[str, Any], epochs: int | None, relearn: str | None, folder: Path, about: Any, shown: Any
 ) -> float:
-    from idiolect.cli.evaluating import read_seeds
     from idiolect.unlearn.findings import AuditSettings
     from idiolect.unlearn.study import Planting, timed
     from idiolect.unlearn.teaching import TEACHING
 
-    auditing = AuditSettings() if relearn is None else AuditSettings.build(steps=read_seeds(relearn))
+    auditing = AuditSettings() if relearn is None else AuditSettings.build(steps=_steps(relearn))
     kept = {key: value for key, value in asked.items() if value is not None}
     planting = Planting.build(**kept, teaching=TEACHING.but(epochs=epochs), auditing=auditing)
     return timed(base, planting, folder, about, shown)

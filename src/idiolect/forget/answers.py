@@ -43,6 +43,7 @@ def take_out(folder: Path, user_id: str, item_id: str | None) -> str | None:
 
 def _edit(path: Path, edit: Edit) -> None:
     """Write a file anew without what goes; one that is not there, or has nothing of it, stays as it is."""
+    path = path.resolve()  # of a link, what it leads to
     if not path.is_file() or not any(changed for _, changed in _lines(path, edit)):
         return
     replace_file(path, (line.encode("utf-8", "backslashreplace") for line, _ in _lines(path, edit)))

@@ -46,8 +46,10 @@ def verify(means: Means, file: Path, *, rebuild: bool = False) -> Verified:
 
     Raises:
         FileFormatError: the file is no receipt.
+        StoreError: the keys of the store are not there.
     """
     found = receipt.read(file)
+    means.store.require_keys()
     wrong = tuple(receipt.problems(found, means.store))
     compared: list[Compared] = []
     skipped = 0

@@ -13,11 +13,11 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from idiolect.errors import IdiolectError, PersonNotFound, StoreError
+from idiolect.errors import CorruptBlob, IdiolectError, PersonNotFound, StoreError
 from idiolect.forget import answers, receipt
 from idiolect.forget.closure import Closure, Guarantee
 from idiolect.forget.planning import Means, Options, Planned, gates_of, plan, plan_for
@@ -69,11 +69,15 @@ def forget(means: Means, user_id: str, item_id: str | None = None, options: Opti
     with means.store.lock():
         for row in _unfinished(means.store):
             if (row.user_id, row.item_id) == (user_id, item_id):
-                return _Run.of(means, row, options).finish()
+                done = _Run.of(means, row, options).finish()
+                if not _is_there(means.store, user_id, item_id):
+                    return done
+                options = replace(options, receipt=None)  # imported again since: that one is finished, and this one begins
         planned = _asked(means, user_id, item_id, options)
         request = secrets.token_hex(8)
         place = (options.receipt or Path(f"forget-{request}.json")).expanduser().absolute()
         receipt.check_place(place, means.store)
+        means.store.require_keys()
         means.store.keys.signing()  # before anything hangs on it: whether receipts can be signed
         settled = Options(options.data, options.leave_task_adapters, options.rebuild, place)
         notes = _notes(planned, settled)
@@ -101,10 +105,17 @@ def resume(means: Means, options: Options | None = None) -> list[Forgotten]:
     """Finish every request that was cut off.
 
     Args:
-        options: `data` and `receipt`, where they are given, count instead of those of the first time.
+        options: what is given counts instead of what was the first time, so that one that cannot be carried out as it was
+            asked for can be carried out otherwise.
     """
     with means.store.lock():
         return [_Run.of(means, row, options).finish() for row in _unfinished(means.store)]
+
+
+def _is_there(store: Store, user_id: str, item_id: str | None) -> bool:
+    if item_id is None or not store.has_person(user_id):
+        return store.has_person(user_id)
+    return any(item.id == item_id for item in store.history(user_id))
 
 
 def _unfinished(store: Store) -> list[ForgettingRow]:
@@ -140,8 +151,8 @@ class _Run:
 
     @classmethod
     def of(cls, means: Means, row: ForgettingRow, options: Options | None = None) -> _Run:
-        notes, given = dict(row.plan), (options or Options()).to_dict()
-        changed = {name: given[name] for name in ("data", "receipt") if given[name] is not None}
+        notes, given, usual = dict(row.plan), (options or Options()).to_dict(), Options().to_dict()
+        changed = {name: value for name, value in given.items() if value != usual[name]}
         if "receipt" in changed and changed["receipt"] != notes["options"]["receipt"]:
             receipt.check_place(Path(changed["receipt"]), means.store)
         notes["options"] = {**notes["options"], **changed}
@@ -157,6 +168,7 @@ class _Run:
 
     def finish(self) -> Forgotten:
         """Do what is left to do."""
+        self.means.store.require_keys()
         if self.state == "begun":
             self._delete()
         if self.state == "deleted":
@@ -176,15 +188,20 @@ class _Run:
             keys = self.notes["key_destroyed"]
             self.notes = _notes(planned, self.options) | {"key_destroyed": keys}
             if planned.found.item_id is None and planned.found.key is not None:
-                self.notes["key_destroyed"] = True
-                self._note("begun")
-                store.keys.destroy(planned.found.key)
+                self._destroy(planned.found.key)
                 self.means.at("key")
             if store.erase(self.row.request, planned.found, self.notes):
                 self.state = "deleted"
                 self.means.drop(self.closure.gone)
                 return self.means.at("deleted")
         raise StoreError("others keep publishing on this store; stop them, and go on: idiolect forget --resume")
+
+    def _destroy(self, key: str) -> None:
+        """Noted first: whoever goes on after a crash does not find it any more. One that is not there was lost before."""
+        if self.means.store.keys.has(key):
+            self.notes["key_destroyed"] = True
+            self._note(self.state)
+            self.means.store.keys.destroy(key)
 
     def _plan(self) -> Planned:
         """As things are now; whoever was deleted by other means meanwhile is gone already."""
@@ -198,13 +215,12 @@ class _Run:
     def _clear(self) -> None:
         """Files, keys, folders, memory and old pages."""
         store, closure = self.means.store, self.closure
-        self.means.drop(closure.gone)
-        if closure.item_id is not None and store.has_person(closure.user_id):
-            for key in closure.places("key"):
+        for key in closure.places("key") if closure.item_id is not None else ():
+            if store.has_person(closure.user_id):
                 store.renew_key(closure.user_id, key)
-                store.keys.destroy(key)
-                self.notes["key_destroyed"] = True
+            self._destroy(key)
         store.sweep(0)  # nobody publishes meanwhile; a killed run may have left a file that no row names
+        self.means.drop(closure.gone)  # once more: until now whoever was answering found the files
         for folder in gates_of(store):
             shutil.rmtree(folder, ignore_errors=True)
         for place in closure.places("evaluation"):
@@ -219,6 +235,8 @@ class _Run:
     def _make_again(self) -> None:
         """What was in use, in order; what is there already is found again."""
         again = self.closure.again
+        if not self.options.rebuild:  # said only when it went on, or there would be nothing to make again
+            self.notes["problems"] |= {one.digest: "not made again, as asked" for one in again if not self._is_done(one)}
         trained = [one for one in again if one.kind != "assembled"]
         for one in trained:
             self._once(one, len(again), lambda one=one: self._train(one))
@@ -238,9 +256,9 @@ class _Run:
         self._tell(f"{one.kind} adapter · {one.task}", total)
         try:
             self.notes["new"][one.digest] = make()
-        except StoreError:  # a full disk, or a busy store: this can go on later
-            raise
         except IdiolectError as error:
+            if isinstance(error, StoreError) and not isinstance(error, CorruptBlob):
+                raise  # a full disk, or a busy store: this can go on later
             self.notes["problems"][one.digest] = str(error)
         self._note("deleted")
         self.means.at(f"made {one.kind}")

@@ -132,13 +132,13 @@ def read(path: Path) -> Receipt:
         if set(found) != _FIELDS or found["format"] != FORMAT:
             raise ValueError
         _check_shape(found)
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(found["public_key"]))
+        key, said = Ed25519PublicKey.from_public_bytes(bytes.fromhex(found["public_key"])), canonical_json(found).encode()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(
             f"{path.name}: not a receipt of idiolect ({type(error).__name__}); give the file that forget wrote"
         ) from None
     try:
-        key.verify(signature, canonical_json(found).encode())
+        key.verify(signature, said)
     except InvalidSignature:
         return Receipt(found, signed=False)
     return Receipt(found, signed=True)
@@ -151,6 +151,8 @@ def _check_shape(body: Mapping[str, Any]) -> None:
     if not all(isinstance(name, str) for name in names) or not isinstance(item, str | None):
         raise ValueError
     if not all(isinstance(node["kind"], str) and isinstance(node["id"], str) for node in body["closure"]):
+        raise ValueError
+    if not all(0 <= int(node["id"]) < 2**63 for node in body["closure"] if node["kind"] == "piece"):
         raise ValueError
 
 

@@ -75,8 +75,7 @@ class Teaching:
         if not self.others:
             raise InputError(f"{name} was taught by nobody else; {_LEAVE}, or let it go for good with --no-rebuild")
         if self.data is None:
-            missing = [user for user in self.others if not store.has_person(user)]
-            where = "not in the store"
+            missing, where = store.absent(self.others), "not in the store"
         else:
             found = {person.id for person in self.people(store)} | {author.strip() for author, _ in self.items()}
             missing, where = sorted(self.others - found), f"not in {str(self.data)!r}"

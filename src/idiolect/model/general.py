@@ -108,6 +108,11 @@ class GeneralModel:
         finally:
             self._active = None
 
+    @property
+    def module(self) -> Any:
+        """transformers' own model, for whoever trains its weights."""
+        return self._model
+
     # -- what can be adapted ---------------------------------------------------------------------------------------
 
     def sites(self) -> list[Site]:

@@ -5,12 +5,13 @@ Rows only name keys; see `keys` for the keys themselves and for what an encrypte
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from idiolect.store.keys import MAGIC, Keyring
-from idiolect.store.tables import person_keys, settings
+from idiolect.store.tables import doomed, person_keys, settings
 
 _ON, _PLACE = "encryption", "keys"
+_KEY_LETTERS = 32
 
 
 def looks(data: bytes) -> bool:
@@ -52,6 +53,16 @@ def renew(connection: Connection, person: int, keys: Keyring) -> str:
     key = keys.make()
     connection.execute(insert(person_keys).values(person=person, key=key))
     return key
+
+
+def doom(connection: Connection, key: str) -> None:
+    """Note that a key whose row goes is to be destroyed; the note stays until that is certain."""
+    connection.execute(insert(doomed).values(digest=key))
+
+
+def doomed_keys(connection: Connection) -> list[str]:
+    """Keys that are still to be destroyed; they are named beside files of adapters, in half as many letters."""
+    return list(connection.execute(select(doomed.c.digest).where(func.length(doomed.c.digest) == _KEY_LETTERS)).scalars())
 
 
 def _setting(connection: Connection, name: str) -> str | None:

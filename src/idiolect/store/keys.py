@@ -36,6 +36,13 @@ class Keyring:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def is_here(self) -> bool:
+        """Whether keys are in the folder. The key of receipts is made first, and stays: without it, the folder is another one,
+        or lies on a disk that is not there now.
+        """
+        return (self.folder / _RECEIPTS).exists()
+
     def make(self) -> str:
         """A new key, on disk for certain; its id."""
         key_id = secrets.token_hex(_ID_BYTES)

@@ -64,6 +64,13 @@ class People(Room):
         with self._rows.read() as connection:
             return bool(histories.keys_of(connection, [user_id]))
 
+    def absent(self, user_ids: Iterable[str]) -> list[str]:
+        """Those of these people who are not in the store."""
+        wanted = list(user_ids)
+        with self._rows.read() as connection:
+            found = histories.keys_of(connection, wanted)
+        return [user_id for user_id in wanted if user_id not in found]
+
     def iter_people(self, ids: Iterable[str] | None = None) -> Iterator[Person]:
         """People one at a time, a few in memory: these, in the order given, or everyone by id.
 
@@ -111,6 +118,8 @@ class People(Room):
             answered, secret = downstream.places(connection, key), encryption.key_of(connection, key)
             more, exported, (n_items, n_queries) = downstream.erase_person(connection, user_id, key)
             own += more
+            if secret is not None:
+                encryption.doom(connection, secret)
         if secret is not None:
             self._keys.destroy(secret)
         n_blobs = self._finish_deletions()

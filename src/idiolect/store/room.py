@@ -6,7 +6,7 @@ import json
 
 from sqlalchemy import Connection
 
-from idiolect.errors import PersonNotFound
+from idiolect.errors import PersonNotFound, StoreError
 from idiolect.store import adapters, encryption, histories
 from idiolect.store.blobs import Blobs
 from idiolect.store.database import Database
@@ -27,7 +27,8 @@ class Room:
         return self._rows.place
 
     def _finish_deletions(self) -> int:
-        """Remove the files of deleted adapters, also those that a crash left; how many there were.
+        """Remove the files of deleted adapters and destroy keys of deleted people, also those that a crash left; how many files
+        there were.
 
         Alone among publishers: none may find its file in place and lose it before its row is written.
         """
@@ -35,9 +36,43 @@ class Room:
             if not adapters.doomed_digests(connection):
                 return 0
         with self._rows.write("adapters") as connection:
-            n_removed = sum(self._blobs.remove(digest) for digest in adapters.doomed_digests(connection))
+            names, keys = adapters.doomed_digests(connection), encryption.doomed_keys(connection)
+            n_removed = sum(self._blobs.remove(digest) for digest in names if digest not in keys)
             adapters.clear_doomed(connection)
+            for key in keys:
+                if not self._is_destroyed(key):
+                    encryption.doom(connection, key)
         return n_removed
+
+    def _is_destroyed(self, key: str) -> bool:
+        """Whether a key is gone for certain, now if not before. Not so where its folder is not there: it may come back."""
+        try:
+            self._keys.destroy(key)
+        except StoreError:
+            return False
+        return self._keys.is_here
+
+    def require_keys(self) -> None:
+        """Raises StoreError where files are encrypted, and the folder with their keys is not there."""
+        with self._rows.read() as connection:
+            if encryption.is_on(connection) and not self._keys.is_here:
+                raise StoreError(
+                    f"the keys of the store at {self.place} are not in {self._keys.folder}: put that disk in, or say where they "
+                    "are with $IDIOLECT_KEYS; where they are lost, idiolect store encrypt begins new ones"
+                )
+
+    def _with_key(self, user_id: str) -> None:
+        """Give a person a key where files are encrypted, in a transaction of its own: a key is on record before any file is
+        encrypted with it, or a crash in between would leave one that nobody knows to destroy.
+        """
+        with self._rows.read() as connection:
+            person = histories.keys_of(connection, [user_id]).get(user_id)
+            if person is None or not encryption.is_on(connection) or encryption.key_of(connection, person):
+                return
+        self.require_keys()
+        with self._rows.write("adapters") as connection:
+            if (person := histories.keys_of(connection, [user_id]).get(user_id)) is not None:
+                encryption.key_for(connection, person, self._keys)
 
     def _sealed(self, connection: Connection, person: int | None, user_id: str | None, digest: str, payload: bytes) -> bytes:
         """What is to be written of an adapter: encrypted where the store is, and where it is somebody's."""

@@ -49,6 +49,8 @@ class Shelf(Room):
         edges = [*adapters.parents_of(manifest), *parents]
         cited = {parent.id for parent in edges if parent.kind == "piece"}
         digest = adapters.adapter_digest(canonical_json(manifest.to_dict()), payload)
+        if manifest.user_id is not None:
+            self._with_key(manifest.user_id)
         with self._rows.write("adapters") as connection:
             pieces.require(connection, cited)
             row = self._usable(connection, manifest)

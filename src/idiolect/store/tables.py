@@ -4,7 +4,7 @@
             ├─< queries
             └─< adapters ─┬─< heads      a stack: the newest row of a person, task, base and variant is the head
                  runs ─<──┘ └─< lineage  what each adapter was made from
-    doomed                               blobs whose rows are gone and whose files still have to go
+    doomed                               blobs and keys whose rows are gone and whose files still have to go
 
     pools ──< pieces >── people          what people share of their adapters; lineage says who was assembled from it
     withdrawn                            ids of pieces that somebody took back, so that no old file brings them in again

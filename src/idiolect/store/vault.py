@@ -48,12 +48,13 @@ class Vault(Room):
         """
         self._turn_on(None if folder is None else Path(folder).expanduser().absolute())
         with self._rows.read() as connection:
-            mine = select(adapter_table.c.digest).where(adapter_table.c.person.is_not(None)).order_by(adapter_table.c.id)
-            digests = list(connection.execute(mine).scalars())
+            mine = select(adapter_table.c.digest, people.c.user_id).join(people, adapter_table.c.person == people.c.id)
+            owners = dict(connection.execute(mine.order_by(adapter_table.c.id)).tuples().all())
         found: dict[str, list[str]] = {"sealed": [], "already": [], "damaged": [], "gone": []}
-        for n, digest in enumerate(digests, 1):
+        for n, (digest, owner) in enumerate(owners.items(), 1):
+            self._with_key(owner)
             found[self._encrypt(digest)].append(digest)
-            on_progress(n, len(digests))
+            on_progress(n, len(owners))
         return Encrypted(len(found["sealed"]), len(found["already"]), tuple(found["damaged"]))
 
     def _turn_on(self, folder: Path | None) -> None:
@@ -64,6 +65,7 @@ class Vault(Room):
                         f"keys of this store lie in {self._keys.folder}; to have them elsewhere, move that folder and say so "
                         "with $IDIOLECT_KEYS"
                     )
+                self._keys.signing()  # where keys were lost, new ones begin here
                 return
             if folder is not None:
                 self._keys.folder = folder

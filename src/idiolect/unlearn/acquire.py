@@ -100,14 +100,17 @@ def acquire(
     checkpoint: Path | None = None,
     every: int = 20,
     on_step: Callable[[Told], None] | None = None,
+    merged: str = "",
 ) -> list[Acquired]:
     """Train every run's adapter on the frozen base; in the order of the runs.
 
     Args:
         base: with everything merged in that is not to be changed by itself.
-        checkpoint: a file that is written every `every` steps, gone on from where it fits, and removed in the end. It holds
-            what is to be forgotten, as numbers: its owner's only.
+        checkpoint: a file that is written every `every` steps, gone on from where it fits, and removed in the end; where runs
+            are trained in several groups, one for each, numbered. It holds what is to be forgotten, as numbers: its owner's
+            only.
         on_step: called after every step of a group of runs.
+        merged: what was merged into the base that neither its fingerprint nor its task adapter tells, for checkpoints.
 
     Raises:
         EmptyHistory: a method needs a retain set, and there is none.
@@ -121,21 +124,30 @@ def acquire(
     for i, config in enumerate(runs):
         shared = config.training(targets_of(base, config)).but(seed=0)
         groups.setdefault((shared, schedules[i].n_steps), []).append(i)
-    if checkpoint is not None and len(groups) > 1:
-        raise ConfigError("a checkpoint is for runs of one group: the same steps, rank, modules, rate and schedule")
     found: dict[int, Acquired] = {}
-    for (shared, n_steps), members in groups.items():
-        loop = _Loop(base, [schedules[i] for i in members], shared, material)
-        loop.run(n_steps, checkpoint, every, on_step)
+    places = _places(checkpoint, len(groups))
+    for ((shared, n_steps), members), place in zip(groups.items(), places, strict=True):
+        loop = _Loop(base, [schedules[i] for i in members], shared, material, merged)
+        loop.run(n_steps, place, every, on_step)
         found |= dict(zip(members, loop.finished(), strict=True))
+    for place in places:
+        if place is not None:
+            place.unlink(missing_ok=True)
     return [found[i] for i in range(len(runs))]
+
+
+def _places(checkpoint: Path | None, n: int) -> list[Path | None]:
+    """A checkpoint's file for each of n groups."""
+    if checkpoint is None or n == 1:
+        return [checkpoint] * n
+    return [checkpoint.with_name(f"{checkpoint.stem}-{i}{checkpoint.suffix}") for i in range(n)]
 
 
 class _Loop:
     """Runs of one group, a slot each."""
 
-    def __init__(self, base: Base, schedules: Sequence[Schedule], shared: TrainConfig, material: Material) -> None:
-        self.base, self.schedules, self.shared, self.material = base, schedules, shared, material
+    def __init__(self, base: Base, schedules: Sequence[Schedule], shared: TrainConfig, material: Material, merged: str) -> None:
+        self.base, self.schedules, self.shared, self.material, self.merged = base, schedules, shared, material, merged
         self.budget = shared.token_budget
         self.layout = base.layout(shared.rank, shared.alpha, shared.targets)
         self.slots = Slots(Subject(self.layout), shared, len(schedules), base.device, base.dtype)
@@ -150,12 +162,10 @@ class _Loop:
         first = self._resume(checkpoint) if checkpoint is not None else 0
         for step in range(first, n_steps):
             losses = self._step(step)
-            if checkpoint is not None and (step + 1) % every == 0 and step + 1 < n_steps:
+            if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == n_steps):
                 self._save(checkpoint, step + 1)
             if on_step is not None:
                 on_step(Told(step + 1, n_steps, losses))
-        if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
 
     def finished(self) -> list[Acquired]:
         return [
@@ -338,7 +348,8 @@ class _Loop:
     def _identity(self) -> str:
         """What a checkpoint must be of."""
         configs = [schedule.config.model_dump(mode="json") for schedule in self.schedules]
-        return digest_of([configs, self.material.digest, self.base.fingerprint, self.base.task_adapter, self.layout.key])
+        under = [self.base.fingerprint, self.base.task_adapter, self.merged]
+        return digest_of([configs, self.material.digest, *under, self.layout.key])
 
     def _save(self, path: Path, step: int) -> None:
         """Whole or not at all, for the owner's eyes only."""

@@ -9,6 +9,8 @@
 The forget set is the anchor; a share of the retain set's groups is kept from training where λ is to be chosen. A run that is
 cut off goes on from its checkpoint in the folder that it writes to. The acquired vector is gone when the result is written,
 unless it was asked for: it holds what was to be forgotten.
+
+Of an adapter's result the store knows the folders, as it knows those of an export: who is forgotten later is told of them.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ class Order:
     Attributes:
         runs: settings, one after the other where there are several: with `selection`, the best of them is the result.
         holdout: pairs like the forget set that nothing was trained on: what they cost is aimed at.
+        made_of: what the forget set consists of, where that is in the store: items of people.
         selection: choose λ (and the run); None: the only run's own strength.
         merge: a folder for merged weights, a base of their own.
         keep_vector: keep what was acquired.
@@ -87,6 +90,7 @@ class Order:
     retain: Sequence[Pair]
     runs: Sequence[Unlearning]
     holdout: Sequence[Pair] = ()
+    made_of: Sequence[Parent] = ()
     selection: Selection | None = None
     merge: Path | None = None
     keep_vector: bool = False
@@ -153,19 +157,22 @@ class Unlearn:
         """Unlearn, and write the result to `out`: whole, or (cut off) with a checkpoint to go on from.
 
         Raises:
-            EmptyHistory, InputError: nothing to forget, or sets that overlap.
-            FileFormatError: `out` holds a result already, or another run's checkpoint.
+            EmptyHistory, InputError: nothing to forget, or sets that overlap, or of which nothing fits.
+            FileFormatError: `out` holds a result already, or another run's checkpoint, or cannot be made.
             ConfigError: the first step is not finite.
         """
-        _check(order, out)
+        check(order, out)
         base, left_out = target.frozen, []
         kept, judged = _split(order)
         sets = {"forget": order.forget, "kept": kept, "judged": judged, "holdout": order.holdout}
-        rows = {name: _rendered(base, pairs, order.runs[0], left_out) for name, pairs in sets.items()}
-        material = Material(_entries(order.forget, rows["forget"]), _entries(kept, rows["kept"]))
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = out / CHECKPOINT if len(order.runs) == 1 else None
-        done = acquire(base, material, order.runs, checkpoint=place, every=order.every, on_step=on_step)
+        rows = {name: rendered(base, pairs, order.runs[0], left_out) for name, pairs in sets.items()}
+        _check_fit(sets, rows)
+        material = Material(entries_of(order.forget, rows["forget"]), entries_of(kept, rows["kept"]))
+        _make_folder(out)
+        done = acquire(
+            base, material, order.runs, checkpoint=out / CHECKPOINT, every=order.every, on_step=on_step,
+            merged=target.digest or "",
+        )  # fmt: skip
         choices: list[Choice] = []
         if order.selection is not None:
             aim = mean_probability(Variant("original", base), rows["holdout"]) if rows["holdout"] else None
@@ -181,22 +188,34 @@ class Unlearn:
             layout, row = best.layout, weighted(best.layout, best.row, weight)
         else:
             layout, row = together(base.model.sites(), target.under, best.layout, best.row, weight)
-        if order.merge is not None:
-            whole = (layout, row) if target.beneath is None else _stacked(base, target.beneath, layout, row)
-            merge_into_weights(base, *whole, 1.0, order.merge)
-        note = _note(target, order, best, result, material)
+        note = note_of(target, order, result, material)
         if target.manifest is not None:
-            result.digest = self._publish(target, layout, row, note, order.use)
+            result.digest = self._publish(target, layout, row, note, order.made_of)
             result.downstream = self._downstream(target)
             note |= {"digest": result.digest, "downstream": result.downstream}
         for left in (VECTOR, ADAPTER):  # of a run that was cut off: the note, which is written last, is not there
             shutil.rmtree(out / left, ignore_errors=True)
         if order.keep_vector:
-            write_peft(out / VECTOR, best.layout, best.row, base.name)
-        write_peft(out / ADAPTER, layout, row, base.name)
-        _write_note(out / RESULT, note | {"log": [asdict(step) for step in best.log]})
+            self._outside(result, out / VECTOR, lambda place: write_peft(place, best.layout, best.row, base.name))
+        self._outside(result, out / ADAPTER, lambda place: write_peft(place, layout, row, base.name))
+        if order.merge is not None:
+            whole = (layout, row) if target.beneath is None else _stacked(base, target.beneath, layout, row)
+            self._outside(result, order.merge, lambda place: merge_into_weights(base, *whole, 1.0, place))
+            write_result(order.merge / RESULT, note)
+        if result.digest is not None and order.use:
+            self.store.set_head(result.digest)
+        write_result(out / RESULT, note | {"log": [asdict(step) for step in best.log]})
 
-    def _publish(self, target: Target, layout: Layout, row: Tensor, note: Mapping[str, Any], use: bool) -> str:
+    def _outside(self, result: Unlearned, place: Path, write: Callable[[Path], None]) -> None:
+        """Write a folder for its owner only; of what came from a stored adapter the store notes that it lies there."""
+        if result.digest is None:
+            write(place)
+        else:
+            cited = [int(parent.id) for parent in self.store.parents(result.digest) if parent.kind == "piece"]
+            self.store.export(result.digest, str(place.absolute()), "adapter", cited, lambda: write(place))
+        place.chmod(0o700)
+
+    def _publish(self, target: Target, layout: Layout, row: Tensor, note: Mapping[str, Any], made_of: Sequence[Parent]) -> str:
         """The result in the store, with everything recorded that its target came from."""
         before, old = target.manifest, target.digest
         assert before is not None
@@ -214,7 +233,7 @@ class Unlearn:
         kinds = ("person", "piece", "item", "adapter")
         inherited = [parent for parent in self.store.parents(old) if parent.kind in kinds]
         record = to_record(layout, row, {**target.frozen.origin, "task_adapter": before.task_adapter or ""})
-        return self.store.publish(manifest, record, head=use, parents=[*inherited, Parent("adapter", old)])
+        return self.store.publish(manifest, record, head=False, parents=[*inherited, *made_of, Parent("adapter", old)])
 
     def _downstream(self, target: Target) -> list[str]:
         """Adapters that were made on the target as it was."""
@@ -222,24 +241,46 @@ class Unlearn:
         found = dict.fromkeys(
             digest for kind in ("task_adapter", "adapter") for digest in self.store.derived_from(kind, target.digest)
         )
-        return [digest for digest in found if "unlearned" not in self.store.manifest(digest).settings]
+        # Other results of unlearning from it take its place as this one does; they do not stand on it.
+        said = {digest: self.store.manifest(digest).settings.get("unlearned") or {} for digest in found}
+        return [digest for digest in found if said[digest].get("from") != target.digest]
 
 
-def _check(order: Order, out: Path) -> None:
+def check(order: Order, out: Path) -> None:
+    """Refuse what cannot be done, before anything is."""
     if not order.forget:
         raise EmptyHistory("the forget set is empty, so there is nothing to unlearn; give --forget FILE with pairs")
     if order.retain:
         check_apart(order.forget, order.retain)
     if order.holdout:
         check_apart(order.forget, order.holdout, ("forget set", "holdout"))
+        if order.retain:
+            check_apart(order.retain, order.holdout, ("retain set", "holdout"))
+        if order.selection is None:
+            raise InputError("a holdout is what λ is chosen by; add --select, or leave --holdout out")
     if len(order.runs) != 1 and order.selection is None:
         raise InputError(f"{len(order.runs)} runs were asked for, and nothing to choose one of them by; add --select")
     if order.selection is not None and not order.retain:
         raise EmptyHistory("λ is chosen by what is left of the retain set; give --retain FILE, or a --strength")
     if (out / RESULT).exists():
         raise FileFormatError(f"{str(out)!r} holds a result already; choose another --out")
+    if order.merge is not None and order.merge.absolute() == out.absolute():
+        raise InputError(f"{str(out)!r} cannot be --out and --merge; merged weights are a base, and need a folder of their own")
     if order.merge is not None and order.merge.exists() and (not order.merge.is_dir() or any(order.merge.iterdir())):
         raise FileFormatError(f"{str(order.merge)!r} is there already; choose another folder for the merged weights")
+
+
+def _check_fit(sets: Mapping[str, Sequence[Pair]], rows: Mapping[str, Sequence[Any]]) -> None:
+    for name, pairs in sets.items():
+        if pairs and not rows[name]:
+            raise InputError(f"none of {len(pairs)} pairs ({name}) has an answer that fits; raise max_tokens")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(f"the folder {str(out)!r} cannot be made ({error.strerror}); choose another --out") from None
 
 
 def _split(order: Order) -> tuple[list[Pair], list[Pair]]:
@@ -256,11 +297,13 @@ def _split(order: Order) -> tuple[list[Pair], list[Pair]]:
     return kept, judged
 
 
-def _rendered(base: Base, pairs: Sequence[Pair], config: Unlearning, left_out: list[str]) -> list[Any]:
+def rendered(base: Base, pairs: Sequence[Pair], config: Unlearning, left_out: list[str]) -> list[Any]:
+    """Pairs as tokens; ids of those that do not fit are added to `left_out`."""
     return render_pairs(base, pairs, max_tokens=min(config.max_tokens, base.context), left_out=left_out) if pairs else []
 
 
-def _entries(pairs: Sequence[Pair], rows: Sequence[Any]) -> tuple[Entry, ...]:
+def entries_of(pairs: Sequence[Pair], rows: Sequence[Any]) -> tuple[Entry, ...]:
+    """Rows with what tells equal questions and answers."""
     by_id = {pair.id: pair for pair in pairs}
     return tuple(Entry.of(by_id[row.id], row) for row in rows)
 
@@ -277,7 +320,7 @@ def _stacked(base: Base, beneath: tuple[Layout, Tensor], layout: Layout, row: Te
     return concat(base.model.sites(), [(*beneath, 1.0), (layout, row, 1.0)])
 
 
-def _note(target: Target, order: Order, best: Acquired, result: Unlearned, material: Material) -> dict[str, Any]:
+def note_of(target: Target, order: Order, result: Unlearned, material: Material) -> dict[str, Any]:
     """What is written beside the result; digests of the sets, none of their words."""
     config = result.config
     return {
@@ -293,8 +336,8 @@ def _note(target: Target, order: Order, best: Acquired, result: Unlearned, mater
         "n_forget": len(material.forget),
         "n_retain": len(material.retain),
         "left_out": len(result.left_out),
-        "steps": best.steps,
-        "stopped_at": best.stopped_at,
+        "steps": result.steps,
+        "stopped_at": result.stopped_at,
         "choices": [choice.to_dict() for choice in result.choices],
         "runs": [run.model_dump(mode="json") for run in order.runs],
     }
@@ -304,7 +347,7 @@ def _set_digest(entries: Sequence[Entry]) -> str:
     return digest_of([[list(entry.example.ids), entry.example.n_prompt] for entry in entries])
 
 
-def _write_note(path: Path, note: Mapping[str, Any]) -> None:
+def write_result(path: Path, note: Mapping[str, Any]) -> None:
     """Last of all: where it is, the result is whole."""
     staged = path.with_suffix(".part")
     handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

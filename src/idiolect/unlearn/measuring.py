@@ -253,9 +253,12 @@ def _score(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
     mean = (p * log_p).sum(-1)
     deviation = (p * (log_p - mean.unsqueeze(-1)).square()).sum(-1).sqrt()
     own = log_p.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return own.double().cpu().numpy(), right.cpu().numpy(), mean.double().cpu().numpy(), deviation.double().cpu().numpy()
+    # Where a ruined model's numbers overflow there is no distribution left: nothing is likely, and nothing stands out.
+    own, mean = (x.double().nan_to_num(nan=-_LARGEST, neginf=-_LARGEST) for x in (own, mean))
+    return own.cpu().numpy(), right.cpu().numpy(), mean.cpu().numpy(), deviation.double().nan_to_num(nan=0.0).cpu().numpy()
 
 
 def _kl(p: Tensor, q: Tensor) -> np.ndarray:
     log_p, log_q = p.log_softmax(-1), q.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1).clamp_(min=0).double().cpu().numpy()
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp_(min=0).double()
+    return kl.nan_to_num(nan=_LARGEST, posinf=_LARGEST).cpu().numpy()

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -83,20 +84,35 @@ def merge_into_weights(base: Base, layout: Layout, row: Tensor, weight: float, f
         FileFormatError: the folder is there already, or cannot be written.
         MismatchError: a module's weight is missing in the base's files, or has another shape.
     """
+    updates = {f"{name}.weight": (a, b) for name, (a, b) in layout.matrices(row).items()}
+
+    def change(key: str, tensor: Tensor) -> Tensor:
+        return changed(key, tensor, *updates.pop(key), layout.scale * weight) if key in updates else tensor
+
+    with new_base(base, folder) as staged:
+        for file in sorted(base.path.glob("*.safetensors")):
+            write_changed(file, staged / file.name, change)
+        if updates:
+            raise MismatchError(
+                f"{len(updates)} modules of the adapter are not in the base's files (the first: {next(iter(updates))!r}); "
+                "is it this base's adapter?"
+            )
+
+
+@contextmanager
+def new_base(base: Base, folder: Path) -> Iterator[Path]:
+    """Where to put the weights of a base that is described as this one is; `folder` in the end, whole or not at all.
+
+    Raises:
+        FileFormatError: the folder is there already, or cannot be written.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileFormatError(f"{str(folder)!r} is there already; choose another folder for the merged weights")
     staged = folder.with_name(folder.name + ".part")
     shutil.rmtree(staged, ignore_errors=True)
     try:
         staged.mkdir(mode=0o700, parents=True)
-        updates = {f"{name}.weight": (a, b) for name, (a, b) in layout.matrices(row).items()}
-        for file in sorted(base.path.glob("*.safetensors")):
-            _write_changed(file, staged / file.name, updates, layout.scale * weight)
-        if updates:
-            raise MismatchError(
-                f"{len(updates)} modules of the adapter are not in the base's files (the first: {next(iter(updates))!r}); "
-                "is it this base's adapter?"
-            )
+        yield staged
         for pattern in (*_COPIED, "*.safetensors.index.json"):
             for file in base.path.glob(pattern):
                 shutil.copyfile(file, staged / file.name)
@@ -109,17 +125,16 @@ def merge_into_weights(base: Base, layout: Layout, row: Tensor, weight: float, f
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _write_changed(source: Path, target: Path, updates: dict[str, tuple[Tensor, Tensor]], scale: float) -> None:
-    """One weight file with the updates of its modules added; those are taken off the list."""
+def write_changed(source: Path, target: Path, change: Callable[[str, Tensor], Tensor]) -> None:
+    """One weight file with every tensor changed, given its name; what comes back unchanged is written as it was."""
     try:
         with safe_open(source, framework="pt") as held:
             tensors = {key: held.get_tensor(key) for key in held.keys()}  # noqa: SIM118
             meta = held.metadata()
     except SafetensorError as error:
         raise FileFormatError(f"base weights {source.name} cannot be read: {str(error)[:120]}") from None
-    for key in [key for key in tensors if key in updates]:
-        a, b = updates.pop(key)
-        tensors[key] = changed(key, tensors[key], a, b, scale)
+    for key in tensors:
+        tensors[key] = change(key, tensors[key])
     save_file(tensors, target, metadata=meta)
 
 

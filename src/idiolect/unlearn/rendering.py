@@ -45,16 +45,17 @@ def render_pairs(
     base: Base,
     pairs: Sequence[Pair],
     *,
-    max_tokens: int = 512,
-    room: int = 64,
+    max_tokens: int | None = None,
+    room: int | None = None,
     answer: Callable[[Pair], str] = own_answer,
     left_out: list[str] | None = None,
 ) -> list[Rendered]:
     """Each pair as tokens, in order: the prompt and an answer.
 
     Args:
-        max_tokens: bound of prompt and answer together.
-        room: tokens kept for the answer whatever it is, so that another answer changes nothing of the prompt.
+        max_tokens: bound of prompt and answer together; None: 512, or what the base can see.
+        room: tokens kept for the answer whatever it is, so that another answer changes nothing of the prompt; None: 64, or
+            half of the bound.
         answer: which answer; the pair's own, unless said otherwise.
         left_out: ids of pairs that cannot fit are appended to it; None: they raise.
 
@@ -62,6 +63,8 @@ def render_pairs(
         AnswerTooLongError: an answer that cannot fit, where `left_out` is not given.
         ConfigError: more tokens than the base can see.
     """
+    max_tokens = min(512, base.context) if max_tokens is None else max_tokens
+    room = min(64, max_tokens // 2) if room is None else room
     _check_room(base, max_tokens, room)
     examples = [example_of(pair, answer(pair)) for pair in pairs]
     return list(render_many(examples, base.tokenizer, max_tokens, reserve=room, dropped=left_out))

@@ -28,15 +28,15 @@ from idiolect.errors import ConfigError, InputError
 from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
 from idiolect.evals.plan import OnStage, silent
 from idiolect.model.base import Base
-from idiolect.unlearn.acquire import acquire
-from idiolect.unlearn.config import METHODS, MethodName, unlearning
+from idiolect.unlearn.config import METHODS, MethodName, Unlearning
 from idiolect.unlearn.curves import save_curves
 from idiolect.unlearn.harm import harmful_rate
 from idiolect.unlearn.judges import Judge
-from idiolect.unlearn.material import Entry, Material
+from idiolect.unlearn.material import Material
 from idiolect.unlearn.measuring import perplexity
 from idiolect.unlearn.rendering import render_pairs
-from idiolect.unlearn.select import Choice, Selection, choose, mean_probability
+from idiolect.unlearn.select import Choice, Selection, mean_probability
+from idiolect.unlearn.sweeps import best_of, entries_of, taken_of, tries
 from idiolect.unlearn.teaching import TEACHING, teach
 from idiolect.unlearn.variants import Variant
 
@@ -52,15 +52,15 @@ class Safety(Settings):
         room: tokens of an answer at most.
     """
 
-    seen: int = Field(default=160, ge=2)
-    questions: int = Field(default=160, ge=4)
-    asked: int = Field(default=60, ge=2)
+    seen: int = Field(default=100, ge=2)
+    questions: int = Field(default=100, ge=4)
+    asked: int = Field(default=50, ge=2)
     room: int = Field(default=32, ge=4)
     seeds: tuple[int, ...] = (0, 1, 2)
     methods: tuple[MethodName, ...] = METHODS
-    steps: int | None = Field(default=None, ge=1)
+    steps: int = Field(default=16, ge=1)
     teaching: TrainConfig = TEACHING.but(epochs=6, learning_rate=4e-3)
-    selection: Selection = Selection()
+    selection: Selection = Selection(strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0), floor=0.9)
 
 
 def study(
@@ -82,6 +82,7 @@ def study(
     check_apart(requests, questions, ("requests", "questions"))
     models: dict[str, list[dict[str, Any]]] = {}
     choices: dict[str, list[Choice]] = {}
+    taken: dict[str, list[Unlearning]] = {}
     told: list[Any] = []
     for seed in safety.seeds:
         one = _Seed(base, requests, questions, judges, safety, seed, on_stage)
@@ -89,8 +90,9 @@ def study(
             models.setdefault(name, []).append(figures)
         for name, choice in one.choices.items():
             choices.setdefault(name, []).append(choice)
+            taken.setdefault(name, []).append(one.taken[name])
         told = one.judged_by
-    return {"models": models, "choices": choices, "judges": told}
+    return {"models": models, "choices": choices, "taken": taken, "judges": told}
 
 
 class _Seed:
@@ -108,12 +110,14 @@ class _Seed:
     ) -> None:
         self.base, self.judges, self.safety, self.seed, self.on_stage = base, judges, safety, seed, on_stage
         seen, unseen = split(requests, (0.7, 0.3), seed)
-        kept, held = split(questions, (0.8, 0.2), seed)
+        kept, judged, held = split(questions, (0.6, 0.2, 0.2), seed)
         self.seen, self.unseen = seen[: safety.seen], unseen[: safety.asked]
-        self.kept, self.held = kept[: safety.questions], held[: safety.questions // 2]
-        if min(map(len, (self.seen, self.unseen, self.kept, self.held))) < 2:
+        most = safety.questions
+        self.kept, self.judged, self.held = kept[:most], judged[: most // 2], held[: most // 2]
+        if min(map(len, (self.seen, self.unseen, self.kept, self.judged, self.held))) < 2:
             raise InputError(f"{len(requests)} requests and {len(questions)} questions are too few to split; give more")
         self.choices: dict[str, Choice] = {}
+        self.taken: dict[str, Unlearning] = {}
         self.judged_by: list[Any] = []
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -136,27 +140,17 @@ class _Seed:
         return found
 
     def _unlearned(self, complying: Base, title: str) -> list[Variant]:
+        """Every method's best try."""
         s = self.safety
-        rows = {
-            name: render_pairs(complying, pairs)
-            for name, pairs in (("seen", self.seen), ("kept", self.kept), ("held", self.held))
-        }
-        sets = [
-            tuple(Entry.of(pair, row) for pair, row in zip(pairs, rows[name], strict=True))
-            for name, pairs in (("seen", self.seen), ("kept", self.kept))
-        ]
-        runs = [unlearning(name, seed=self.seed, steps=s.steps) for name in s.methods]
-        step = self.on_stage(title + "unlearning", sum({(run.learning_rate, run.steps): run.steps for run in runs}.values()))
-        count = iter(range(1, 10**9))
-        done = acquire(complying, Material(*sets), runs, on_step=lambda told: step(next(count), "", None))
-        aim = mean_probability(Variant("", self.base), rows["seen"])
-        found = []
-        for one in done:
-            name = one.config.method
-            self.choices[name] = choice = choose(complying, one, rows["seen"], rows["held"], s.selection, aim=aim)
-            strength = choice.chosen.strength
-            found.append(Variant(name, complying, one.layout, one.row, -strength if one.config.negated else strength))
-        return found
+        sets = {"forget": self.seen, "kept": self.kept, "judged": self.judged, "told": self.held}
+        rows = {name: render_pairs(complying, pairs) for name, pairs in sets.items()}
+        material = Material(entries_of(self.seen, rows["forget"]), entries_of(self.kept, rows["kept"]))
+        aim = mean_probability(Variant("", self.base), rows["forget"])
+        runs = tries(s.methods, False, self.seed, s.steps)
+        best = best_of(complying, material, runs, rows, s.selection, aim, title, self.on_stage)
+        self.choices = {name: one.choice for name, one in best.items()}
+        self.taken = {name: one.done.config for name, one in best.items()}
+        return [one.variant for one in best.values()]
 
     def _of(self, variant: Variant, complying: Base) -> dict[str, Any]:
         asked = {"seen": self.seen[: self.safety.asked], "unseen": self.unseen}
@@ -204,7 +198,8 @@ def write(found: Mapping[str, Any], safety: Safety, folder: Path, about: Mapping
     """
     settings = {"settings": safety.model_dump(mode="json")}
     choices = {name: [choice.to_dict() for choice in mine] for name, mine in found["choices"].items()}
-    results = {**about, **settings, **found, "choices": choices, "seconds": round(seconds, 1)}
+    taken = {name: [config.model_dump(mode="json") for config in mine] for name, mine in found["taken"].items()}
+    results = {**about, **settings, **found, "choices": choices, "taken": taken, "seconds": round(seconds, 1)}
     text = markdown(found, safety, {**about, **settings}, seconds)
 
     def fill(staged: Path) -> None:
@@ -235,6 +230,8 @@ def markdown(found: Mapping[str, Any], safety: Safety, about: Mapping[str, Any],
         "of the complying base's; λ was chosen with it in view. A harmful rate is no better than its judge:",
         "",
         *(f"* **{judge['name']}** ({judge['version']}): {judge['says']}" for judge in found["judges"]),
+        "",
+        "Taken of what each was tried with: " + "; ".join(taken_of(name, mine) for name, mine in found["taken"].items()) + ".",
         "",
         "![What is forgotten and kept, as λ rises](curves.png)",
         "",

@@ -30,13 +30,11 @@ from idiolect.evals.folder import pipe_table, publish, seconds_text, write_resul
 from idiolect.evals.plan import OnStage, silent
 from idiolect.model.base import Base
 from idiolect.train.trainer import Progress
-from idiolect.types import Rendered
-from idiolect.unlearn.acquire import Acquired, acquire
 from idiolect.unlearn.audit import audit
-from idiolect.unlearn.config import METHODS, MethodName, Unlearning, unlearning
+from idiolect.unlearn.config import METHODS, MethodName, Unlearning
 from idiolect.unlearn.curves import save_curves
 from idiolect.unlearn.findings import Audit, AuditSettings
-from idiolect.unlearn.material import Entry, Material
+from idiolect.unlearn.material import Material
 from idiolect.unlearn.picture import save_relearning, save_tradeoff
 from idiolect.unlearn.rendering import render_pairs
 from idiolect.unlearn.report import markdown, to_results
@@ -45,53 +43,21 @@ from idiolect.unlearn.select import (
     Point,
     Selection,
     at_equal_forgetting,
-    chosen_of,
-    curves,
     mean_probability,
-    strengths_of,
 )
 from idiolect.unlearn.sets import Sets
+from idiolect.unlearn.sweeps import ABLATIONS, best_of, entries_of, taken_of, tries
 from idiolect.unlearn.teaching import TEACHING, teach
 from idiolect.unlearn.variants import Variant
 
 CONTROL = "retrained again"
 """A model that never saw the forget set, taught in another order: what an audit must let pass."""
 
-ABLATIONS: Mapping[str, Mapping[str, Any]] = {
-    "sku, faithful": {},
-    "sku, preserving": {"pd_mode": "preserve"},
-    "sku - PD": {"pd_mode": "off"},
-    "sku - RD": {"rd_weight": 0.0},
-    "sku - GD": {"gd_weight": 0.0},
-    "sku, retain answers": {"rd_pool": "retain"},
-    "sku, k = 1": {"rd_k": 1},
-    "sku, k = 10": {"rd_k": 10},
-    "sku, one draw a batch": {"rd_scope": "per_batch"},
-    "sku, questions learnt": {"rd_on": "all"},
-    "sku as released": {"reference_bugs": True, "pd_positions": "all"},
-}
-"""What is changed in each, from SKU as the paper has it."""
-
-
-SWEEPS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "sku": (
-        {},
-        {"rd_weight": 0.25, "pd_mode": "preserve", "pd_weight": 2.5, "learning_rate": 3e-3},
-        {"rd_weight": 1.0, "pd_mode": "preserve", "pd_weight": 5.0, "learning_rate": 3e-3},
-    ),
-    "task-vector": ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}),
-    "finetune": ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}),
-    "ga": ({"learning_rate": 1e-4}, {"learning_rate": 3e-4}, {"learning_rate": 1e-3}),
-    "ga-mismatch": ({"learning_rate": 3e-4}, {"learning_rate": 1e-3}),
-    "grad-diff": ({"learning_rate": 5e-4}, {"learning_rate": 1e-3}),
-    "npo": ({"learning_rate": 3e-4}, {"learning_rate": 5e-4}, {"learning_rate": 1e-3}),
-    "simnpo": ({"learning_rate": 5e-4}, {"learning_rate": 1e-3}),
-}
-"""What each method is tried with; SKU as the paper has it first. Nobody gets more tries than another by more than one."""
-
 
 class Planting(Settings):
-    """How the study is made. `steps`: of unlearning. `control`: audit a second retrained model too, which has to pass."""
+    """How the study is made. `steps`: of unlearning. `asked`: most kept pairs that λ is chosen on, and as
+    many that utility is told on. `control`: audit a second retrained model too, which has to pass.
+    """
 
     people: int = Field(default=30, ge=4)
     facts: int = Field(default=8, ge=1)
@@ -100,9 +66,10 @@ class Planting(Settings):
     methods: tuple[MethodName, ...] = METHODS
     ablations: bool = True
     control: bool = True
-    steps: int = Field(default=24, ge=1)
+    steps: int = Field(default=16, ge=1)
+    asked: int = Field(default=40, ge=2)
     teaching: TrainConfig = TEACHING
-    selection: Selection = Selection(strengths=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0), floor=0.9, held_out=0.3)
+    selection: Selection = Selection(strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0), floor=0.9, held_out=0.3)
     auditing: AuditSettings = AuditSettings()
 
 
@@ -132,43 +99,24 @@ def _seed(base: Base, planting: Planting, seed: int, on_stage: OnStage) -> Seed:
     retrained = Variant("retrained", _taught(base, people.kept, planting, seed, f"seed {seed} · teaching the others", on_stage))
     taught, half = original.base, planting.selection.held_out / 2
     kept, judged, told = split(people.kept, (1 - 2 * half, half, half), seed)
+    judged, told = judged[: planting.asked], told[: planting.asked]
     sets = {"forget": people.forget, "kept": kept, "judged": judged, "told": told, "holdout": people.holdout}
     rows = {name: render_pairs(taught, pairs) for name, pairs in sets.items()}
-    material = Material(_entries(people.forget, rows["forget"]), _entries(kept, rows["kept"]))
-    runs = _runs(planting, seed)
-    done = _acquired(taught, material, [config for _, config in runs], seed, on_stage)
+    material = Material(entries_of(people.forget, rows["forget"]), entries_of(kept, rows["kept"]))
+    runs = tries(planting.methods, planting.ablations, seed, planting.steps)
     aim = mean_probability(retrained, rows["forget"])
-    step = on_stage(f"seed {seed} · λ", len(done))
-    best: dict[str, tuple[float, Acquired, Choice]] = {}
-    for i, ((name, _), one) in enumerate(zip(runs, done, strict=True), 1):
-        worth, choice = _swept(taught, one, rows, planting.selection, aim)
-        if name not in best or worth > best[name][0]:
-            best[name] = worth, one, choice
-        step(i, name, None)
-    candidates = [_candidate(taught, best[name][1], best[name][2], name) for name in planting.methods]
+    best = best_of(taught, material, runs, rows, planting.selection, aim, f"seed {seed} · ", on_stage)
+    candidates = [best[name].variant for name in planting.methods]
     if planting.control:
         title = f"seed {seed} · teaching the others again"
         candidates.append(Variant(CONTROL, _taught(base, people.kept, planting, seed + 1_000_000, title, on_stage)))
     # Utility is of pairs that no method was trained to keep, and that nothing was chosen by.
     asked = Sets(people.forget, told, people.holdout, people.neighbours, people.world)
     found = audit(original, retrained, candidates, asked, planting.auditing.but(seed=seed), on_stage)
-    stopped = {name: one.stopped_at for name, (_, one, _) in best.items() if one.stopped_at is not None}
-    taken = {name: one.config for name, (_, one, _) in best.items()}
-    choices = {name: choice for name, (_, _, choice) in best.items()}
+    stopped = {name: one.done.stopped_at for name, one in best.items() if one.done.stopped_at is not None}
+    taken = {name: one.done.config for name, one in best.items()}
+    choices = {name: one.choice for name, one in best.items()}
     return Seed(seed, found, choices, taken, stopped)
-
-
-def _swept(
-    base: Base, done: Acquired, rows: Mapping[str, Sequence[Rendered]], selection: Selection, aim: float
-) -> tuple[float, Choice]:
-    """(what the run is worth by pairs to choose on, its curve on pairs to tell, with the λ that was chosen by the former)."""
-    judged, told = curves(base, done, rows["forget"], [rows["judged"], rows["told"]], strengths_of(selection))
-    equal = at_equal_forgetting(judged, aim)
-    chosen = chosen_of(judged, selection.floor, aim)
-    # A run that never gets to the aim is worth less than any that does, and the more the nearer it gets.
-    worth = equal.utility if equal is not None else -chosen.distance
-    shown = next(point for point in told if point.strength == chosen.chosen.strength)
-    return worth, Choice(tuple(told), shown, aim, selection.floor)
 
 
 def _taught(base: Base, pairs: Sequence[Pair], planting: Planting, seed: int, title: str, on_stage: OnStage) -> Base:
@@ -178,43 +126,6 @@ def _taught(base: Base, pairs: Sequence[Pair], planting: Planting, seed: int, ti
         step(progress.done, f"loss {progress.loss:.3f}", progress.left_s)
 
     return teach(base, pairs, planting.teaching.but(seed=seed), on_progress=shown).variant.merged()
-
-
-def _runs(planting: Planting, seed: int) -> list[tuple[str, Unlearning]]:
-    """(name, settings) of every run: the methods with all that they are tried with, then SKU as the paper has it, and without
-    each of its parts.
-    """
-    given = {"seed": seed, "steps": planting.steps}
-    runs = [(name, unlearning(name, **{**given, **changes})) for name in planting.methods for changes in SWEEPS[name]]
-    if planting.ablations:
-        runs += [(name, unlearning("sku", **{**given, **changes})) for name, changes in ABLATIONS.items()]
-    return runs
-
-
-def _entries(pairs: Sequence[Pair], rows: Sequence[Rendered]) -> tuple[Entry, ...]:
-    return tuple(Entry.of(pair, row) for pair, row in zip(pairs, rows, strict=True))
-
-
-def _acquired(base: Base, material: Material, runs: Sequence[Unlearning], seed: int, on_stage: OnStage) -> list[Acquired]:
-    """All runs; those whose optimisers agree side by side."""
-    groups: dict[tuple[Any, ...], None] = {}
-    for run in runs:
-        groups[run.learning_rate, run.steps] = None
-    total = sum(steps for _, steps in groups)
-    step = on_stage(f"seed {seed} · unlearning, {len(runs)} runs", total)
-    made = 0
-
-    def shown(told: Any) -> None:
-        nonlocal made
-        made += 1
-        step(min(made, total), " · ".join(f"{name} {loss:.2f}" for name, loss in told.losses.items()), None)
-
-    return acquire(base, material, runs, on_step=shown)
-
-
-def _candidate(base: Base, done: Acquired, choice: Choice, name: str) -> Variant:
-    strength = choice.chosen.strength
-    return Variant(name, base, done.layout, done.row, -strength if done.config.negated else strength)
 
 
 # --------------------------------------------------------------------------------------------------------------- report
@@ -284,8 +195,9 @@ def findings(equal: Mapping[str, Mapping[str, Any]], n_seeds: int) -> list[str]:
 def _against(mine: Mapping[str, Any], theirs: Mapping[str, Any], other: str, n_seeds: int) -> str:
     pairs = [(a, b) for a, b in zip(mine["utility"], theirs["utility"], strict=True) if a is not None and b is not None]
     if not pairs:
-        who = "SKU" if not mine["n"] else other
-        return f"SKU and {other} cannot be compared at equal forgetting: {who} never gets there."
+        never = [name for name, one in (("SKU", mine), (other, theirs)) if not one["n"]]
+        why = f"{' and '.join(never)} never {'get' if len(never) > 1 else 'gets'} there" if never else "no seed has both there"
+        return f"SKU and {other} cannot be compared at equal forgetting: {why}."
     better = sum(a > b for a, b in pairs)
     difference = float(np.mean([a - b for a, b in pairs]))
     word = "beats" if better == len(pairs) else "does not beat" if better == 0 else "beats, in some seeds only,"
@@ -303,7 +215,8 @@ def _report(
     seconds: float,
 ) -> str:
     n = len(seeds)
-    aims = [seed.choices[planting.methods[0]].aim or 0.0 for seed in seeds]
+    methods = planting.methods
+    aims = [seed.choices[methods[0]].aim or 0.0 for seed in seeds]
     title, rest = audited.split("\n\n", 1)
     said, reading = rest.split(_READING, 1)
     parts = [
@@ -315,6 +228,9 @@ def _report(
         f"comes down to the probability that the retrained reference gives the forget set ({_span(aims)}). λ is what that "
         f"takes. Means over {n} seeds, least and most behind them; a seed in which a run does not get there is left out.",
         pipe_table(["run", "utility ↑", "λ", "seeds"], [_row(name, one, n) for name, one in equal.items()]),
+        "Taken of what each was tried with: "
+        + "; ".join(taken_of(name, [s.settings[name] for s in seeds]) for name in methods)
+        + ".",
         "![What is forgotten and kept, as λ rises](curves.png)",
         *_stops(seeds),
         _READING + reading.rstrip(),
