@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,11 +11,12 @@ pytest.importorskip("peft", reason="the benchmark peers need the extra: pip inst
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own deprecations are not ours to mend
 
 from idiolect import machine  # noqa: E402
-from idiolect.bench import bases, floor, workloads  # noqa: E402
+from idiolect.bench import bases, floor, unlearn, workloads  # noqa: E402
 from idiolect.bench.__main__ import lines, main  # noqa: E402
 from idiolect.bench.interleave import Sample, interleave, summarise  # noqa: E402
 from idiolect.bench.table import write_table  # noqa: E402
 from idiolect.config import TrainConfig  # noqa: E402
+from idiolect.unlearn.methods import Term  # noqa: E402
 
 
 def test_every_method_runs_once_a_round_in_changing_order():
@@ -151,3 +153,42 @@ def test_table_tells_what_was_met_and_what_was_missed(tmp_path):
     assert (tmp_path / "RESULTS.md").read_text() == text
     assert "| train-w0-small | 16 | 3 | 60.0 people/min | trainer | 2.10 (1.90–2.30) | 2.00 | ≥ 2: met by the median" in text
     assert "1.50 (1.90–2.30) | 2.00 | ≥ 1.6: **missed** | 1.5 | 0.10 |" in text
+
+
+@pytest.mark.slow
+def test_unlearn_run_agrees_and_reports(tmp_path, capsys):
+    assert main(["unlearn", "--shape", "tiny", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "unlearn-tiny.json").read_text())
+    assert {"command", "seed", "hardware", "versions", "load_average", "rounds", "flop_per_step", "gemm"} <= set(result)
+    assert result["agreement"]["relative_difference"]["first"] < 1e-4
+    assert set(result["agreement"]["last_losses"]["one_base"]) == {"gd", "rd", "pd"}
+    assert result["methods"]["one_base"]["vs"]["two_copies"]["median"] > 0
+    for side in result["methods"].values():
+        assert 2**24 < side["bare_bytes"] <= side["loaded_bytes"] <= side["peak_bytes"]
+    text = write_table(tmp_path, tmp_path / "RESULTS.md")
+    assert "| unlearn-tiny | – | 1 |" in text
+    assert "| unlearn-tiny | two_copies |" in text
+    assert "\n".join(lines(result)) in capsys.readouterr().out
+
+
+def test_a_second_copy_is_what_the_floor_does_not_need():
+    """SmolLM2-135M in float32: 134.5 million numbers once; a frozen pass costs half of one with gradients for its rows."""
+    side = SimpleNamespace(size=bases.SHAPES["135m"], training=TrainConfig.build(rank=16, targets=("q_proj",)))
+    found = unlearn.floor_bytes(side)
+    assert found["base"] == found["second_copy"] == 4 * 134_515_008
+    assert found["adapter"] == 16 * 16 * (576 + 576) * 30
+    row = workloads.examples_of(workloads.WORKLOADS["w0"], "ana", 4096, 0)[0]
+    side.plan = [[Term("gd", "nll", 1.0, (row,))], [Term("pd", "away", 1.0, (row,))]]
+    flop = unlearn.step_flop(side)
+    trained = floor.training_flop(side.size, side.training, len(row.ids), row.n_answer)
+    assert flop["base"] == trained["base"]
+    assert flop["frozen"] == pytest.approx((trained["base"] + trained["head"]) / 4)
+    assert flop["total"] == pytest.approx(trained["total"] + flop["frozen"])
+
+
+def test_losses_that_differ_do_not_agree():
+    one = [{"gd": 2.0, "pd": 0.0}, {"gd": 1.0, "pd": 0.1}]
+    assert unlearn._agreement(one, [dict(step) for step in one])["agrees"]
+    assert not unlearn._agreement(one, [one[0], {"gd": 1.0, "pd": 0.12}])["agrees"]
+    assert not unlearn._agreement(one, [{"gd": 2.001, "pd": 0.0}, one[1]])["agrees"]
+    assert not unlearn._agreement(one, one[:1])["agrees"]

@@ -139,3 +139,29 @@ def test_collate_pads_right_and_masks_the_prompt(jobs):
 
 def test_warm_up_is_rounded_up():
     assert peers.warm_up_steps(CONFIG, 4) == math.ceil(0.4)
+
+
+@pytest.mark.parametrize("mode", ["diverge", "preserve"])
+def test_two_copies_acquire_what_one_base_does(folder, mode):
+    from idiolect.bench.peers_unlearn import acquire_with_two_copies
+    from idiolect.bench.unlearn import first_numbers, material_of
+    from idiolect.unlearn.acquire import acquire
+    from idiolect.unlearn.config import unlearning
+    from idiolect.unlearn.methods import Schedule
+
+    # Some tokens diverge beyond the cap, and the term weighs twice what is learnt.
+    given = {"pd_mode": mode, "pd_cap": 0.008, "pd_weight": 5.0, "learning_rate": 0.1, "targets": ("q_proj", "down_proj")}
+    config = unlearning("sku", steps=6, batch_size=2, **given)
+    material = material_of(TINY.vocab, 0)
+    plan = [Schedule(config, material, 512).terms(step) for step in range(config.steps)]
+    training = config.training(config.targets)
+    start = first_numbers(TINY, training)
+    model, frozen = peers.load_resident(folder), peers.load_resident(folder)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    theirs, log = acquire_with_two_copies(model, frozen, plan, training, config.pd_cap, start)
+    (mine,) = acquire(ours.load(folder), material, [config])
+    assert bases.relative_difference(ours.copy(mine.layout.matrices(mine.row)), theirs, start) < 1e-2
+    for step, losses in zip(mine.log, log, strict=True):
+        assert step.losses == pytest.approx(losses, rel=1e-3, abs=1e-5)
+    assert log[-1]["pd"] > 5e-3
+    assert all(model.state_dict()[name].equal(weight) for name, weight in before.items())

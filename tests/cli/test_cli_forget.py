@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_running import documents, error_of, people, write_lines
 
+from idiolect.service import Idiolect, TrainingOptions
 from idiolect.store.store import Store
 
 
+@pytest.fixture(scope="module")
+def made(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which p00 and p01 have an adapter each, on the base itself."""
+    folder = tmp_path_factory.mktemp("made")
+    quick = TrainingOptions(overrides=(("epochs", 1), ("rank", 2), ("max_tokens", 192)))
+    with Idiolect.open(folder / "store", tiny_base, device="cpu") as house:
+        house.import_history(write_lines(folder / "people.jsonl", people(2)))
+        house.train(None, "LaMP-2N", quick, bare=True)
+    return folder / "store"
+
+
 @pytest.fixture
-def kept(run: Any, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options of a store in which p00 and p01 have an adapter each, on the base itself."""
+def kept(made: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of a copy of that store."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("IDIOLECT_KEYS", raising=False)
-    options = ["--store", str(tmp_path / "store"), "--base", str(tiny_base)]
-    run("history", "import", write_lines(tmp_path / "people.jsonl", people(2)), "--store", tmp_path / "store", code=0)
-    quick = ["--epochs", "1", "--rank", "2", "--max-tokens", "192", "--bare"]
-    run("train", "--all", "--task", "LaMP-2N", *quick, *options, code=0)
-    return options
+    shutil.copytree(made, tmp_path / "store")
+    return ["--store", str(tmp_path / "store"), "--base", str(tiny_base)]
 
 
 def test_forgetting_an_item_and_then_the_person(run: Any, kept: list[str], tmp_path: Path) -> None:
@@ -53,6 +63,7 @@ def test_what_cannot_be_forgotten(run: Any, kept: list[str], tmp_path: Path) -> 
     assert "no item" in error_of(run("forget", "p00", "--item", "x", "--yes", *kept, code=3))
     assert "say whom" in error_of(run("forget", *kept, code=2))
     assert "say whom" in error_of(run("forget", "p00", "--resume", *kept, code=2))
+    assert "leave --dry-run" in error_of(run("forget", "--resume", "--dry-run", *kept, code=2))
     assert "must not lie in the store" in error_of(
         run("forget", "p00", "--yes", "--receipt", tmp_path / "store" / "r.json", *kept, code=2)
     )

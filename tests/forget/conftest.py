@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from forget_making import ITEM, build
 
+from idiolect.model.base import Base, load_base
 from idiolect.service import Idiolect
 
 
@@ -41,13 +42,20 @@ def place(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.fixture(scope="session")
+def base(base_folder: Any) -> Base:
+    """The base of all these stores, loaded once: nobody changes it."""
+    return load_base(base_folder("llama"), device="cpu")
+
+
 @pytest.fixture
-def opened(base_folder: Any) -> Iterator[Callable[[Path], Idiolect]]:
+def opened(base_folder: Any, base: Base) -> Iterator[Callable[[Path], Idiolect]]:
     """Open a store; it is closed at the end."""
     houses: list[Idiolect] = []
 
     def open_(place: Path) -> Idiolect:
         houses.append(Idiolect.open(place, base_folder("llama"), device="cpu"))
+        houses[-1].base = base
         return houses[-1]
 
     yield open_

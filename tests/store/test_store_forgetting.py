@@ -291,6 +291,51 @@ def test_deleting_a_person_destroys_their_key(peopled: Store) -> None:
     assert len(list(peopled.keys.folder.iterdir())) == 2
 
 
+def test_a_crash_leaves_no_key_that_nobody_destroys(peopled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Crash(Exception):
+        pass
+
+    store = peopled
+    digest = trained(store, "ana")
+    write = store._blobs.write
+
+    def and_crash(digest: str, payload: bytes) -> None:
+        write(digest, payload)
+        raise Crash
+
+    with monkeypatch.context() as changed:
+        changed.setattr(store._blobs, "write", and_crash)
+        with pytest.raises(Crash):
+            store.encrypt()
+        with pytest.raises(Crash):
+            trained(store, "bob")
+    assert is_sealed(store.blob_path(digest))
+    assert store.payload(digest)
+    assert store.encrypt().n_already == 1
+    with monkeypatch.context() as changed:
+        changed.setattr(store._keys, "destroy", and_crash)
+        for user in ("ana", "bob"):
+            with pytest.raises(TypeError):  # stands for a kill once the rows are gone
+                store.delete_person(user)
+    assert len(list(store.keys.folder.iterdir())) == 3
+    store.keys.folder.rename(store.keys.folder.with_name("away"))
+    store._finish_deletions()
+    store.keys.folder.with_name("away").rename(store.keys.folder)
+    store._finish_deletions()
+    assert [path.name for path in store.keys.folder.iterdir()] == ["receipts.key"]
+
+
+def test_lost_keys_begin_anew_only_when_asked(peopled: Store) -> None:
+    store = peopled
+    store.encrypt()
+    store.keys.signing()
+    (store.keys.folder / "receipts.key").unlink()
+    with pytest.raises(StoreError, match="store encrypt begins new ones"):
+        trained(store, "ana")
+    store.encrypt()
+    assert trained(store, "ana")
+
+
 def test_the_signing_key_is_one_and_must_be_whole(tmp_path: Path) -> None:
     keys = Keyring(tmp_path / "keys")
     first = keys.signing().public_key().public_bytes_raw()

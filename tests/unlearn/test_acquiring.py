@@ -293,8 +293,8 @@ def test_every_method_moves_what_it_is_for(lean, material, method):
 
 
 def test_sku_of_one_term_is_the_task_vector(lean, material):
-    (one,) = acquire(lean, material, [small(rd_weight=0.0, pd_weight=0.0)])
-    (other,) = acquire(lean, material, [small("task-vector")])
+    (one,) = acquire(lean, material, [small(rd_weight=0.0, pd_weight=0.0, learning_rate=3e-3)])
+    (other,) = acquire(lean, material, [small("task-vector", learning_rate=3e-3)])
     assert torch.equal(one.row, other.row)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from idiolect import machine
+from idiolect.bench.report import UNITS
 from idiolect.errors import IdiolectError
 
-NAMES = ("train", "serve", "load", "memory", "assemble", "pool", "table")
+NAMES = ("train", "serve", "load", "memory", "assemble", "pool", "unlearn", "table")
 SHAPES = ("small", "135m", "tiny")
 WORKLOADS = ("w0", "short", "template")
 
@@ -47,8 +48,10 @@ def run(name: str, workload: str | None = None, **options: Any) -> dict[str, Any
     bench = _others()[name]
     if name == "assemble":
         options["workload"] = workload or "template"
-    if name not in ("serve", "assemble", "pool"):
+    if name not in ("serve", "assemble", "pool", "unlearn"):
         options.pop("rounds", None)
+    if name == "unlearn":
+        options.pop("people", None)
     if name != "load":
         options.pop("peer_people", None)
     return bench(**options)
@@ -68,11 +71,13 @@ def lines(result: dict[str, Any]) -> list[str]:
             steps = ", ".join(f"{1e3 * b['median_s']:.2f} at {b['adapters']}" for b in method["by_resident"])
             told.append(f"  {name:<18} median {1e3 * method['median_s']:.2f} ms, by adapters there are: {steps}")
             continue
-        rate = method.get("people_per_minute") or method.get("tokens_per_s") or 0.0
-        unit = "people/min" if "people_per_minute" in method else "tokens/s"
+        rate, unit = next((method[key], unit) for key, unit in UNITS.items() if key in method)
         ratios = [f"{r['median']:.2f}x {base} ({r['min']:.2f}–{r['max']:.2f})" for base, r in method["vs"].items()]
         above = f"; {method['floor']['times_above_floor']:.2f} × the FLOP floor" if "floor" in method else ""
         told.append(f"  {name:<12} {rate:9.1f} {unit}  {', '.join(ratios)}{above}")
+        if "loaded_bytes" in method:
+            sizes = [method[key] / 2**20 for key in ("loaded_bytes", "peak_bytes")]
+            told.append(f"  {'':<12} {sizes[0]:9.1f} MiB loaded, peak {sizes[1]:.1f} MiB")
     if "peak_bytes" in result:
         growth = result["growth_bytes_per_person"]
         told.append(f"  peak {result['peak_bytes'] / 2**20:.1f} MiB, growth {growth:.0f} bytes a person")
@@ -86,8 +91,16 @@ def _others() -> dict[str, Callable[..., dict[str, Any]]]:
     from idiolect.bench.memory import bench_memory
     from idiolect.bench.pieces import bench_assemble, bench_pool
     from idiolect.bench.serve import bench_serve
+    from idiolect.bench.unlearn import bench_unlearn
 
-    return {"serve": bench_serve, "load": bench_load, "memory": bench_memory, "assemble": bench_assemble, "pool": bench_pool}
+    return {
+        "serve": bench_serve,
+        "load": bench_load,
+        "memory": bench_memory,
+        "assemble": bench_assemble,
+        "pool": bench_pool,
+        "unlearn": bench_unlearn,
+    }
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

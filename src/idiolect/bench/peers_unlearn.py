@@ -1,8 +1,8 @@
 """The peer that acquiring is measured against: PEFT's LoRA on one model, and a second, frozen copy of it beside it.
 
-The way of the paper's code (Liu et al. 2024, arXiv:2402.10058): P comes from a model of its own. Mended, in the peer's favour: the
-rows are the ones given, so that both sides learn from the same; divergence is capped, and taken at answers only; softmax is
-computed where there is a loss, and every term's graph is freed before the next is built.
+The way of the paper's code (Liu et al. 2024, arXiv:2402.10058): P comes from a model of its own. Mended, in the peer's favour:
+the rows are the ones given, so that both sides learn from the same; divergence is capped, and taken at answers only; softmax
+is computed where there is a loss, and every term's graph is freed before the next is built.
 """
 
 from __future__ import annotations

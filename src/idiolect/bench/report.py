@@ -13,6 +13,9 @@ from typing import Any
 from idiolect import machine
 from idiolect.bench.interleave import Sample
 
+UNITS = {"people_per_minute": "people/min", "tokens_per_s": "tokens/s", "steps_per_minute": "steps/min"}
+"""What a report calls a method's rate, and how it is told."""
+
 
 def write(name: str, figures: Mapping[str, Any], out: Path | None, seed: int, threads: int) -> dict[str, Any]:
     """Put the figures together with hardware, versions, seed and command; write OUT/NAME.json unless `out` is None."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from idiolect.bench.report import UNITS
+
 TARGETS: Mapping[tuple[str, str], float] = {
     ("train-w0-small", "trainer"): 2.0,
     ("train-short-small", "trainer"): 5.0,
@@ -21,7 +23,13 @@ TARGETS: Mapping[tuple[str, str], float] = {
 }
 """(file, baseline): how many times faster by the clock the median round should be."""
 LOAD_TARGET_S = 0.010
-_RATES: Mapping[str, str] = {"train-": "fused", "serve-": "mixed", "assemble-": "assemble", "pool-": "pool"}
+_RATES: Mapping[str, str] = {
+    "train-": "fused",
+    "serve-": "mixed",
+    "assemble-": "assemble",
+    "pool-": "pool",
+    "unlearn-": "one_base",
+}
 """Reports of rates by the start of their name, and which of their methods is ours."""
 QUIET = 0.15
 """Cores that others may use while a sample still counts as clean."""
@@ -31,7 +39,7 @@ def write_table(folder: Path, out: Path) -> str:
     """Read every report in `folder` and write the table to `out`; returns its text."""
     reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     ours = {name: report for name, report in reports.items() if name.startswith((*_RATES, "load-", "memory-"))}
-    text = "\n".join([*_head(ours), *_rates(ours), *_loads(ours), *_memory(ours)]) + "\n"
+    text = "\n".join([*_head(ours), *_rates(ours), *_loads(ours), *_memory(ours), *_unlearning(ours)]) + "\n"
     out.write_text(text, encoding="utf-8")
     return text
 
@@ -61,7 +69,7 @@ def _rates(reports: Mapping[str, Any]) -> list[str]:
         return []
     head = "| run | people | n | ours (median) | against | times faster: median (range) | by core-seconds | target | load | others |"  # noqa: E501
     return [
-        "## Training, serving, assembling",
+        "## Training, serving, assembling, unlearning",
         "",
         head,
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -76,15 +84,14 @@ def _rates(reports: Mapping[str, Any]) -> list[str]:
 
 def _against(name: str, report: Mapping[str, Any]) -> Iterable[str]:
     method = report["methods"][_RATES[name.split("-")[0] + "-"]]
-    rate, unit = (
-        (method["people_per_minute"], "people/min") if "people_per_minute" in method else (method["tokens_per_s"], "tokens/s")
-    )
+    rate, unit = next((method[key], unit) for key, unit in UNITS.items() if key in method)
     others = sorted(method["others"])[len(method["others"]) // 2]
+    people = report.get("people", "–")
     for baseline, ratio in method["vs"].items():
         aim = TARGETS.get((name, baseline))
         verdict = "–" if aim is None else f"≥ {aim:g}: {_verdict(ratio, aim)}"
         yield (
-            f"| {name} | {report['people']} | {report['rounds']} | {rate:.1f} {unit} | {baseline} | {ratio['median']:.2f} "
+            f"| {name} | {people} | {report['rounds']} | {rate:.1f} {unit} | {baseline} | {ratio['median']:.2f} "
             f"({ratio['min']:.2f}–{ratio['max']:.2f}) | {ratio['median_cpu']:.2f} | {verdict} | "
             f"{(report['load_average'] or ['?'])[0]} | {others:.2f} |"
         )
@@ -141,3 +148,27 @@ def _memory(reports: Mapping[str, Any]) -> list[str]:
         return []
     head = "| run | people | resident MiB, 2nd quarter | last quarter | peak | growth, bytes a person | people/min | load |"
     return ["## Memory", "", head, "|---|---|---|---|---|---|---|---|", *lines]
+
+
+def _unlearning(reports: Mapping[str, Any]) -> list[str]:
+    """What each side of the unlearning benchmark had in memory, in a process of its own."""
+    lines = []
+    for name, report in reports.items():
+        if not name.startswith("unlearn-"):
+            continue
+        least = report["floor_bytes"]["total"]
+        for side, method in report["methods"].items():
+            mib = [method[key] / 2**20 for key in ("bare_bytes", "loaded_bytes", "peak_bytes")]
+            # What libraries take is no part of what there is to compare.
+            own = method["peak_bytes"] - method["bare_bytes"]
+            gap = report["agreement"]["relative_difference"]["last"]
+            told = " | ".join(f"{size:.0f}" for size in mib)
+            above = method["floor"]["times_above_floor"]
+            lines.append(f"| {name} | {side} | {told} | {own / least:.2f} × | {above:.2f} × | {gap:.1e} |")
+    if not lines:
+        return []
+    head = [
+        "| run | side | MiB, libraries alone | loaded | peak | peak less libraries, against one base and adapter | time, FLOP floor | greatest difference of the last losses |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    return ["", "## Unlearning", "", *head, *lines]

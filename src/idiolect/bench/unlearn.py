@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,12 @@ from idiolect.bench.interleave import interleave, summarise
 from idiolect.types import digest_of
 
 SIDES = ("two_copies", "one_base")
-STEPS = {"tiny": 3, "small": 12, "135m": 3}
+STEPS = {"tiny": 3, "small": 12, "135m": 2}
+BATCH = {"tiny": 2, "small": 2, "135m": 1}
+"""Forget rows a step, and as many normal rows; each forget row five times more with foreign answers."""
 _ROWS = workloads.Workload("unlearn", people=2, items=48, own=(32, 64), answer=12)
 """The first of the two is the forget set, the second the retain set."""
-AGREE_FIRST, AGREE_LAST = 1e-4, 1e-2
+AGREE_FIRST, AGREE_LAST = 1e-4, 1e-3
 """Greatest relative difference of a loss at the first step, where the adapters are the same, and at the last: what rounding
 differs by, AdamW divides by gradients that are nearly zero, as the divergence's are in the first steps."""
 
@@ -64,6 +65,7 @@ def bench_unlearn(
     figures.update(
         shape=shape,
         steps=STEPS[shape],
+        batch_size=BATCH[shape],
         config=sides["one_base"].config.model_dump(mode="json"),
         flop_per_step=flop,
         floor_bytes=floor_bytes(sides["one_base"]),
@@ -81,7 +83,7 @@ class Side:
         from idiolect.unlearn.methods import Schedule
 
         self.name, self.size = name, bases.SHAPES[shape]
-        self.config = unlearning("sku", steps=STEPS[shape], batch_size=2, seed=seed, learning_rate=2e-4)
+        self.config = unlearning("sku", steps=STEPS[shape], batch_size=BATCH[shape], seed=seed)
         self.material = material_of(self.size.vocab, seed)
         schedule = Schedule(self.config, self.material, self.config.max_tokens)
         self.plan = [schedule.terms(step) for step in range(schedule.n_steps)]
@@ -108,7 +110,8 @@ class Side:
         from idiolect.bench.peers_unlearn import acquire_with_two_copies
 
         state = first_numbers(self.size, self.training)
-        _, self.log = acquire_with_two_copies(*self.models, self.plan, self.training, self.config.pd_cap, state)
+        model, frozen = self.models
+        _, self.log = acquire_with_two_copies(model, frozen, self.plan, self.training, self.config.pd_cap, state)
 
 
 def material_of(vocab: int, seed: int) -> Any:
@@ -124,11 +127,10 @@ def first_numbers(size: bases.Shape, training: Any) -> bases.State:
     """The adapter that our side begins with, without a base of ours in memory."""
     from idiolect.model.adapter import Layout, Site
 
-    sites = [
-        Site(bases.module_path(layer, name), bases.module_path(layer, name), *widths)
-        for layer in range(size.layers)
-        for name, widths in size.projections.items()
+    paths = [
+        (bases.module_path(layer, name), widths) for layer in range(size.layers) for name, widths in size.projections.items()
     ]
+    sites = [Site(path, path, d, o) for path, (d, o) in paths]
     layout = Layout.of(sites, training.rank, training.alpha, training.targets)
     return ours.copy(layout.matrices(layout.init_row(training.seed, "")))
 

@@ -14,7 +14,9 @@ from idiolect.errors import InputError
 
 def bench(
     ctx: typer.Context,
-    name: Annotated[Literal["train", "serve", "load", "memory", "assemble", "pool"], typer.Argument(help="What to measure.")],
+    name: Annotated[
+        Literal["train", "serve", "load", "memory", "assemble", "pool", "unlearn"], typer.Argument(help="What to measure.")
+    ],
     workload: Annotated[
         list[str] | None,
         typer.Option("--workload", metavar="NAME", help="train, assemble: w0, short or template; may be repeated (all)."),
@@ -32,7 +34,7 @@ def bench(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure training, serving, loading, memory or pieces; exit 1 where methods disagree in their results."""
+    """Measure training, serving, loading, memory, pieces or unlearning; exit 1 where methods disagree in their results."""
     if workload and name not in ("train", "assemble"):
         raise InputError("--workload belongs to 'bench train' and 'bench assemble'")
     from idiolect.bench.__main__ import WORKLOADS, lines, run, workloads_of

@@ -149,6 +149,7 @@ def show(console: Console, chapter: Chapter, folder: Path | None) -> None:
 
 
 _COLUMNS = ("what", "whose", "how many", "becomes")
+_KINDS = {"evaluation": "answers in a report"}
 _BECOMES = {"delete": "deleted", "revoke": "withdrawn", "reassemble": "assembled anew", "retrain": "trained again"}
 
 
@@ -157,9 +158,10 @@ def _closure(closure: Closure) -> Table:
 
 
 def _counted(closure: Closure) -> list[tuple[str, str, int, str]]:
-    """What is downstream, things of one kind, person and fate in one row."""
-    counted = Counter((node.kind, node.owner or "nobody's", _BECOMES.get(node.action, node.action)) for node in closure.nodes)
-    return [(kind, owner, n, becomes) for (kind, owner, becomes), n in counted.items()]
+    """What is downstream: things of one kind and fate in one row, the person's and others'."""
+    owners = {closure.user_id: closure.user_id, None: "nobody's"}
+    counted = Counter((node.kind, owners.get(node.owner, "others"), node.action) for node in closure.nodes)
+    return [(_KINDS.get(kind, kind), owner, n, _BECOMES.get(action, action)) for (kind, owner, action), n in counted.items()]
 
 
 def _what(chapter: Chapter) -> str:

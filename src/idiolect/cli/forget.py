@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, StoreOption, open_house, wants_json
-from idiolect.cli.output import count, emit, note, out, say, table
+from idiolect.cli.output import count, emit, note, one_line, out, say, table
 from idiolect.cli.progress import Step, busy, stages
 from idiolect.errors import InputError
 
@@ -53,7 +53,8 @@ class _Forgets(TyperGroup):
 
 app = typer.Typer(
     cls=_Forgets,
-    help="Forget a person or an item, and all that was made from it: forget USER, forget USER --item ID; check: forget verify.",
+    help="Forget a person or an item, and all that was made from it: forget USER, forget USER --item ID; check: forget "
+    "verify. All options: idiolect forget user --help.",
 )
 
 
@@ -221,17 +222,21 @@ def _tell(done: Forgotten) -> None:
     elif closure.places("key"):
         note("the key of their files was not where keys are, and could not be destroyed; where it still is, remove it there")
     if not done.scrubbed:
-        note("another process was reading: old pages stay in the database until it ends; give any forget after that")
-    what = f"item {closure.item_id} of {closure.user_id}" if closure.item_id is not None else closure.user_id
+        note("another process was reading: old pages stay in the database; once it has ended: idiolect forget --resume")
+    what = _shown(closure.user_id, closure.item_id)
     actions = Counter(node.action for node in closure.nodes)
     parts = ", ".join(f"{n:,} {_DONE[action]}" for action, n in actions.items())
     say(f"{what} is forgotten ({parts}): {done.guarantee}, {_MEANING[done.guarantee]}")
     say(f"receipt: {done.receipt}")
 
 
+def _shown(user: str, item: str | None) -> str:
+    return one_line(f"item {item} of {user}" if item is not None else user)
+
+
 def _named(closure: Closure, digest: str) -> str:
     node = next(node for node in closure.nodes if node.id == digest)
-    return f"{node.kind} {digest[:12]}" + (f" of {node.owner}" if node.owner else "")
+    return f"{node.kind} {digest[:12]}" + (f" of {one_line(node.owner)}" if node.owner else "")
 
 
 def _tell_resumed(done: list[Forgotten], quiet: bool) -> None:
@@ -259,7 +264,7 @@ def _tell_verified(found: Verified) -> None:
     if n := len(found.assembled_since):
         note(f"{count(n, 'adapter')} of others, assembled again then, {'was' if n == 1 else 'were'} replaced or deleted since")
     whose = "signed by this store" if found.ours else "self-consistent, but signed by another store's key"
-    what = f"item {found.receipt.item_id} of {found.receipt.user_id}" if found.receipt.item_id else found.receipt.user_id
+    what = _shown(found.receipt.user_id, found.receipt.item_id)
     if found.holds:
         say(f"the receipt holds: {what}, {body['guarantee']}; {whose}")
     else:
@@ -279,7 +284,7 @@ def _forgotten(done: Forgotten) -> dict[str, Any]:
     names = ("request", "new", "problems", "unchanged", "key_destroyed", "scrubbed")
     shared = [{"user": user, "task": task} for user, task in done.closure.share_again]
     said = {name: getattr(done, name) for name in names}
-    return {**_closure(done.closure), **said, "share_again": shared, "receipt": str(done.receipt)}
+    return {**_closure(done.closure), "guarantee": done.guarantee, **said, "share_again": shared, "receipt": str(done.receipt)}
 
 
 def _verified(found: Verified) -> dict[str, Any]:

@@ -78,6 +78,17 @@ def plant(
     say(f"next: idiolect unlearn teach --data {where}/taught.jsonl --out taught-base")
 
 
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Say before the work, not after it, that a folder cannot be made.
+
+    Raises:
+        InputError: it is a file, or lies under one.
+    """
+    at = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not at.is_dir():
+        raise InputError(f"{str(folder)!r} cannot be a folder: {at.name!r} is a file; choose another {option}")
+
+
 # -------------------------------------------------------------------------------------------------------------- teach
 
 
@@ -105,6 +116,7 @@ def teach(
     config = TEACHING.but(epochs=epochs, learning_rate=lr, rank=rank, batch_size=batch_size, max_tokens=max_tokens, seed=seed)
     if out_.exists():
         raise InputError(f"{str(out_)!r} is there already; choose another --out")
+    check_folder(out_)
     loaded = loaded_base(ctx, base, device, dtype)
     with training("teaching", 1) as progress:
         done = taught_by(loaded, pairs, config, on_progress=progress)
@@ -181,6 +193,9 @@ def run(
     """Unlearn pairs: from the base, a task adapter, or a person's adapter. Cut off, the same command goes on."""
     if (forget is None) == (forget_user is None):
         raise InputError("say what to unlearn: --forget FILE, or --forget-user USER, and not both")
+    check_folder(out_)
+    if merge is not None:
+        check_folder(merge, "--merge")
     if (user or forget_user) and task is None:
         raise InputError("--user and --forget-user need a --task")
     if on and user:

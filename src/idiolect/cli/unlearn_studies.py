@@ -12,7 +12,7 @@ from idiolect.cli.evals import need_report, typed
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, wants_json
 from idiolect.cli.output import count, duration, emit, note, out, say, table
 from idiolect.cli.progress import stages
-from idiolect.cli.unlearn import app, loaded_base, read
+from idiolect.cli.unlearn import app, check_folder, loaded_base, read
 from idiolect.errors import ConfigError, FileFormatError, InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def audit(
     from idiolect.unlearn.sets import Sets
     from idiolect.unlearn.variants import Variant
 
-    _check_out(out_)
+    check_folder(out_)
+    relearn = _steps(steps)
     if (before is None) == (retrained is None):
         raise InputError("say what the reference is: --before BASE to train it here, or --retrained BASE")
     pairs = {name: read(file) if file else [] for name, file in _files(forget, retain, holdout, neighbours, world).items()}
@@ -88,7 +89,7 @@ def audit(
             assert before is not None
             all_taught = [pair for file in taught or [] for pair in read(file)] or [*pairs["retain"], *pairs["world"]]
             reference = _retrained(loaded_base(ctx, before, device, dtype), loaded, all_taught, pairs["forget"], shown)
-        settings = AuditSettings.build(steps=_steps(steps), seed=seed, max_tokens=min(512, loaded.context))
+        settings = AuditSettings.build(steps=relearn, seed=seed, max_tokens=min(512, loaded.context))
         found = audited(Variant("original", loaded), reference, candidates, sets, settings, shown)
     about = {"command": typed(ctx), "hardware": hardware(), "versions": versions()}
     write([found], out_, about)
@@ -107,13 +108,6 @@ def _steps(text: str) -> tuple[int, ...]:
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         raise ConfigError(f"steps {text!r} are not numbers; write them as 1,5,20") from None
-
-
-def _check_out(folder: Path) -> None:
-    """Said before hours of work, not after them."""
-    at = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not at.is_dir():
-        raise InputError(f"{str(folder)!r} cannot be a folder: {at.name!r} is a file; choose another --out")
 
 
 def _files(forget: Path, retain: Path, holdout: Path, neighbours: Path | None, world: Path | None) -> dict[str, Path | None]:
@@ -272,7 +266,7 @@ def study(
     chosen = tuple(word.strip() for word in methods.split(",") if word.strip()) if methods else METHODS
     for one in chosen:
         unlearning(one)  # says which there are, before anything is loaded
-    _check_out(out_)
+    check_folder(out_)
     if name == "safety" and (requests is None or questions is None):
         raise InputError("the study 'safety' needs --requests FILE and --questions FILE")
     about = {"command": typed(ctx), "hardware": hardware(), "versions": versions()}

@@ -14,7 +14,7 @@ there is none of them to delete; what is in memory of adapters goes with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -74,10 +74,15 @@ class Closure:
     @property
     def guarantee(self) -> Guarantee:
         """What can be said once it is all done."""
+        return self.guarantee_with([node.id for node in self.nodes])
+
+    def guarantee_with(self, made: Collection[str]) -> Guarantee:
+        """What can be said where only these adapters were made again: the others are gone all the same."""
         left = [node for node in self.nodes if node.action == "leave"]
         if left:
             return "approximate" if all(node.approximate for node in left) else "incomplete"
-        return "exact-after-rebuild" if any(node.action == "retrain" for node in self.nodes) else "exact"
+        trained = any(node.action == "retrain" and node.id in made for node in self.nodes)
+        return "exact-after-rebuild" if trained else "exact"
 
     @property
     def gone(self) -> list[str]:

@@ -52,7 +52,7 @@ class Forgotten:
     @property
     def guarantee(self) -> Guarantee:
         """What can be said of it."""
-        return self.closure.guarantee
+        return self.closure.guarantee_with(self.new)
 
 
 def forget(means: Means, user_id: str, item_id: str | None = None, options: Options | None = None) -> Forgotten:
@@ -102,14 +102,17 @@ def _asked(means: Means, user_id: str, item_id: str | None, options: Options) ->
 
 
 def resume(means: Means, options: Options | None = None) -> list[Forgotten]:
-    """Finish every request that was cut off.
+    """Finish every request that was cut off; where there is none, wipe old pages that a reader kept.
 
     Args:
         options: what is given counts instead of what was the first time, so that one that cannot be carried out as it was
             asked for can be carried out otherwise.
     """
     with means.store.lock():
-        return [_Run.of(means, row, options).finish() for row in _unfinished(means.store)]
+        done = [_Run.of(means, row, options).finish() for row in _unfinished(means.store)]
+        if not done:
+            means.store.compact()
+        return done
 
 
 def _is_there(store: Store, user_id: str, item_id: str | None) -> bool:

@@ -76,7 +76,7 @@ def body_of(request: str, closure: Closure, new: Mapping[str, str], key_destroye
         "closure": nodes,
         "old": closure.gone,
         "new": dict(new),
-        "guarantee": closure.guarantee,
+        "guarantee": closure.guarantee_with(new),
         "key_destroyed": key_destroyed,
         "began": began.isoformat(),
         "ended": datetime.now(UTC).isoformat(),

@@ -105,6 +105,10 @@ class Forgettings(Room):
         """Keep nothing of a request but that it was, and what its receipt's digest is; whether nothing is left in old pages."""
         with self._rows.write("adapters") as connection:
             journal.finish(connection, request, receipt)
+        return self.compact()
+
+    def compact(self) -> bool:
+        """Write the database's file anew without old pages; False where another process is reading them."""
         return self._rows.compact()
 
     def clear_up(self) -> None:

@@ -57,8 +57,8 @@ class Room:
         with self._rows.read() as connection:
             if encryption.is_on(connection) and not self._keys.is_here:
                 raise StoreError(
-                    f"the keys of the store at {self.place} are not in {self._keys.folder}: put that disk in, or say where they "
-                    "are with $IDIOLECT_KEYS; where they are lost, idiolect store encrypt begins new ones"
+                    f"the keys of the store at {self.place} are not in {self._keys.folder}: put that disk in, or say where "
+                    "they are with $IDIOLECT_KEYS; where they are lost, idiolect store encrypt begins new ones"
                 )
 
     def _with_key(self, user_id: str) -> None:
