@@ -140,7 +140,8 @@ def _allowed(character: str) -> bool:
 def key_of(display: str, lexicon: Lexicon, *, of_nouns: bool) -> str:
     """The key of folded text: without leading function words and outer punctuation, in key form, and singular for nouns.
 
-    Returns "" if no letter and no digit is left. Repeated until nothing changes: a hyphen that becomes a space may set an article free.
+    Returns "" if no letter and no digit is left. Repeated until nothing changes: a hyphen that becomes a space may set an article
+    free.
     """
     key, last = display, None
     while key != last:

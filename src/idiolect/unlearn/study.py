@@ -15,7 +15,7 @@ Sources: Maini et al. 2024 (TOFU), arXiv:2401.06121, whose shape this has; Liu e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,15 @@ class Seed:
     stopped: dict[str, int] = field(default_factory=dict)
 
 
-def study(base: Base, planting: Planting, on_stage: OnStage = silent) -> list[Seed]:
+def study(base: Base, planting: Planting, on_stage: OnStage = silent) -> Iterator[Seed]:
     """Every seed, one after the other.
 
     Raises:
         ConfigError: settings by which there is nobody to forget, or teaching diverged.
+        InputError: a reference that can tell the forget set from the holdout by chance, so that PrivLeak has no meaning.
     """
-    return [_seed(base, planting, seed, on_stage) for seed in planting.seeds]
+    for seed in planting.seeds:
+        yield _seed(base, planting, seed, on_stage)
 
 
 def _seed(base: Base, planting: Planting, seed: int, on_stage: OnStage) -> Seed:
@@ -217,10 +219,10 @@ def _report(
     n = len(seeds)
     methods = planting.methods
     aims = [seed.choices[methods[0]].aim or 0.0 for seed in seeds]
-    title, rest = audited.split("\n\n", 1)
+    _, rest = audited.split("\n\n", 1)
     said, reading = rest.split(_READING, 1)
     parts = [
-        title,
+        _title(seeds, planting),
         "\n".join(f"* {line}" for line in findings(equal, n)),
         said.rstrip(),
         "## At equal forgetting",
@@ -237,6 +239,24 @@ def _report(
         f"In all {seconds_text(seconds)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(seeds: Sequence[Seed], planting: Planting) -> str:
+    """The verdict on the methods; the second retrained model is no method."""
+    audits = [seed.audit for seed in seeds]
+    passed = [name for name in planting.methods if _passed(audits, name)]
+    who = ", ".join(passed) if passed else f"none of {len(planting.methods)} methods"
+    control = ""
+    if planting.control:
+        control = (
+            "; a second retrained model passes" if _passed(audits, CONTROL) else "; nor would a second retrained model pass"
+        )
+    some = "" if len(seeds) == len(planting.seeds) else f" ({len(seeds)} of {len(planting.seeds)} seeds)"
+    return f"# Verdict: forgotten by {who}, in every seed{control}{some}"
+
+
+def _passed(audits: Sequence[Audit], name: str) -> bool:
+    return all(audit.verdict(name)["words"] == ["forgotten"] for audit in audits)
 
 
 _READING = "## How to read it"
@@ -264,7 +284,12 @@ def _stops(seeds: Sequence[Seed]) -> list[str]:
 def timed(base: Base, planting: Planting, folder: Path, about: Mapping[str, Any], on_stage: OnStage = silent) -> float:
     """The study and its report; seconds."""
     began = time.monotonic()
-    seeds = study(base, planting, on_stage)
-    seconds = time.monotonic() - began
-    write(seeds, planting, folder, about, seconds)
+    seeds: list[Seed] = []
+    try:
+        for seed in study(base, planting, on_stage):
+            seeds.append(seed)
+    finally:  # hours of work: what is finished is reported, whatever ended the rest
+        seconds = time.monotonic() - began
+        if seeds:
+            write(seeds, planting, folder, about, seconds)
     return seconds
