@@ -91,7 +91,7 @@ def test_settings_by_which_nobody_is_forgotten_are_refused(base):
 def test_a_study_that_diverges_says_so(base):
     wild = Planting(people=4, facts=1, forget_share=0.3, seeds=(0,), teaching=TEACH.but(learning_rate=1e30, clip=None))
     with pytest.raises(ConfigError, match="diverged"):
-        study(base, wild)
+        list(study(base, wild))
 
 
 def figures(*utility):

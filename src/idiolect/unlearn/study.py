@@ -246,17 +246,14 @@ def _title(seeds: Sequence[Seed], planting: Planting) -> str:
     audits = [seed.audit for seed in seeds]
     passed = [name for name in planting.methods if _passed(audits, name)]
     who = ", ".join(passed) if passed else f"none of {len(planting.methods)} methods"
-    control = ""
-    if planting.control:
-        control = (
-            "; a second retrained model passes" if _passed(audits, CONTROL) else "; nor would a second retrained model pass"
-        )
+    passes = "passes" if _passed(audits, CONTROL) else "would not pass either"
+    control = f"; a second retrained model {passes}" if planting.control else ""
     some = "" if len(seeds) == len(planting.seeds) else f" ({len(seeds)} of {len(planting.seeds)} seeds)"
     return f"# Verdict: forgotten by {who}, in every seed{control}{some}"
 
 
 def _passed(audits: Sequence[Audit], name: str) -> bool:
-    return all(audit.verdict(name)["words"] == ["forgotten"] for audit in audits)
+    return all(audit.verdict(name)["words"] == ["forgotten"] for audit in audits if name in audit.candidates)
 
 
 _READING = "## How to read it"
