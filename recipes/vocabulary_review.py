@@ -1,8 +1,8 @@
 """The review of the base words: what was dropped from the ranked candidates, and why; what was let in beside them.
 
 `build_vocabulary.py` ranks all words that fit its rules by how often WordNet's texts use them, and takes the first 300 that are
-not named here. Rules cannot see whether a word makes a good question, so the top of each list was read. Words are dropped, never
-moved: whoever drops more gets the next ones in rank.
+not named here. Rules cannot see whether a word makes a good question, so the top of each list was read. Words are dropped,
+never moved: whoever drops more gets the next ones in rank.
 """
 
 from __future__ import annotations

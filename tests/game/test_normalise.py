@@ -60,7 +60,8 @@ def test_leaf_of_a_tree():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("universities", "universe"), ("organ", "organization"), ("animal", "animate"), ("general", "generation"), ("past", "paste"),
+        ("universities", "universe"), ("organ", "organization"), ("animal", "animate"), ("general", "generation"),
+        ("past", "paste"),
     ],
 )  # fmt: skip
 def test_keys_that_a_stemmer_would_merge_are_distinct(one, other):
@@ -123,13 +124,14 @@ def test_oov_is_neither_in_wordnet_nor_validated(lexicon):
 
 
 def test_suggestion_is_an_expected_word_first(lexicon):
-    assert did_you_mean("spoek", lexicon) is None
+    assert did_you_mean("xyzzyx", lexicon) is None
     assert did_you_mean("spokke", lexicon) == "spoke"
     assert did_you_mean("chajn", lexicon) == "chain"
     near = lexicon.near("bost")
     assert "boat" in near
     assert near[0] != "boat"
     assert did_you_mean("bost", lexicon, expected={"boat"}) == "boat"
+    assert not {word for bad in lexicon.severity for word in lexicon.near(bad[:-1])} & lexicon.severity.keys()
 
 
 @given(typed)

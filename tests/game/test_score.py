@@ -30,7 +30,7 @@ played_rounds = st.builds(
     trust=st.sampled_from([0.2, 0.5, 0.8]),
     repeat=st.booleans(),
 )
-histories = st.lists(played_rounds, max_size=24)
+histories = st.lists(played_rounds, max_size=14)
 
 
 def crowd(n_others: int, **given: int) -> list[PlayedRound]:
@@ -85,7 +85,9 @@ def test_at_most_four_seeds_that_nobody_else_gave():
 
 def test_rare_gem_needs_twenty_others_and_a_validated_pair():
     def rare(n: int, n_others: int, validated: set[str]) -> int:
-        return score_round(["bell"], Agreement(n_others, {"bell": n}), seeds=(), n_closed=9, validated=validated).answers[0].rare
+        return (
+            score_round(["bell"], Agreement(n_others, {"bell": n}), seeds=(), n_closed=9, validated=validated).answers[0].rare
+        )
 
     assert rare(1, 20, {"bell"}) == rare(0, 20, {"bell"}) == 30
     assert rare(2, 20, {"bell"}) == rare(1, 19, {"bell"}) == rare(1, 20, set()) == 0

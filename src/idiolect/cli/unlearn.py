@@ -178,7 +178,7 @@ def run(
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pairs to forget per step (8).")] = None,
     rank: Annotated[int | None, typer.Option("--rank", min=1, help="Rank of what is acquired (16).")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Change all weights, not an adapter: needs --merge.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Change all weights, at a tenth of the rate: needs --merge.")] = False,
     merge: Annotated[
         Path | None, typer.Option("--merge", metavar="FOLDER", help="Write merged weights too: a base of their own.")
     ] = None,
@@ -206,6 +206,9 @@ def run(
         raise InputError("--select chooses λ; leave --strength out")
     sets = [read(file) if file else [] for file in (retain, holdout)]
     if full:
+        if "learning_rate" not in {**dict(given), **_settings(set_ or [])}:
+            # What suits an adapter's few numbers carries all weights away.
+            runs = [run_.but(learning_rate=run_.learning_rate / 10) for run_ in runs]
         return _full(ctx, forget, forget_user, on or user, sets, runs, merge, select, base, device, dtype, out_, json)
     with open_house(ctx, store, base, device, dtype) as house:
         from idiolect.unlearn.desk import Order, check

@@ -94,8 +94,8 @@ class Lexicon:
         return base in self.irregular[pos].get(key, ()) or base in _detached(key, _ENDINGS[pos])
 
     def near(self, key: str) -> tuple[str, ...]:
-        """Words one letter away (added, lost or another), the most frequent first, then by alphabet."""
-        found = {word for word in _one_letter_off(key) if self.marks.get(word)}
+        """Words one letter away (added, lost or another), the most frequent first, then by alphabet. None of the blocked."""
+        found = {word for word in _one_letter_off(key) if self.marks.get(word) and word not in self.severity}
         return tuple(sorted(found - {key}, key=lambda word: (-self.tags.get(word, 0), word)))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from idiolect.game.lexicon import Lexicon, key_form
+from idiolect.game.lexicon import Lexicon, Severity, key_form
 
 Relation = Literal["syn", "ant", "hypo", "mero"]
 RELATIONS: tuple[Relation, ...] = ("syn", "ant", "hypo", "mero")
@@ -90,20 +90,22 @@ def normalise(
         display,
         key,
         oov=accepted and key not in lexicon and key not in validated,
-        review=accepted and lexicon.severity.get(key) == "review",
+        review=accepted and _severity(key, lexicon) == "review",
     )
 
 
 def _status(key: str, question: Question, lexicon: Lexicon, earlier: Collection[str]) -> Status:
     if is_echo(key, question, lexicon):
         return "echo"
-    # Plurals too, where the question leaves them as they are.
-    severity = lexicon.severity.get(key) or lexicon.severity.get(lexicon.singular(key))
-    if severity == "slur":
-        return "blocked"
-    if severity == "vulgar":
-        return "hidden"
+    severity = _severity(key, lexicon)
+    if severity in ("slur", "vulgar"):
+        return "blocked" if severity == "slur" else "hidden"
     return "duplicate" if key in earlier else "accepted"
+
+
+def _severity(key: str, lexicon: Lexicon) -> Severity | None:
+    """Of the key or its singular: questions that are not of nouns leave plurals as they are."""
+    return lexicon.severity.get(key) or lexicon.severity.get(lexicon.singular(key))
 
 
 def is_echo(key: str, question: Question, lexicon: Lexicon) -> bool:
@@ -140,8 +142,8 @@ def _allowed(character: str) -> bool:
 def key_of(display: str, lexicon: Lexicon, *, of_nouns: bool) -> str:
     """The key of folded text: without leading function words and outer punctuation, in key form, and singular for nouns.
 
-    Returns "" if no letter and no digit is left. Repeated until nothing changes: a hyphen that becomes a space may set an article
-    free.
+    Returns "" if no letter and no digit is left. Repeated until nothing changes: a hyphen that becomes a space may set an
+    article free.
     """
     key, last = display, None
     while key != last:
