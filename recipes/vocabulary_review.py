@@ -52,7 +52,8 @@ EXCLUDED = {
         ridge atom antibody antigen molecule protease crystal carbon aluminum brass planet meteorite circuit cartridge wash
         male human young dice die plank cure rail saloon cigar match bark blossom foliage barge automobile phone theatre
         airplane whiskey textile greatcoat pail serpent stereo toast timber builder shell root bar particle nerve station
-        cattle rattlesnake chicken fabric firearm photograph
+        cattle rattlesnake chicken fabric firearm photograph protein enzyme gland hormone algae sensor lumber willow artery
+        microorganism
     """,
     "mero": """
         world water system air sky sea hill coast shore beach stream sand clay ice concrete back lip brow toe belly heel
@@ -72,6 +73,9 @@ EXCLUDED = {
         antiserum bough carbon charcoal highroad hydrogen larva loading lobe manometer mercury meteor pseudophloem quirt
         shunt septum saloon dipole spray thermocouple zinc bark mound ridge shipment wine cotton ocean rail workbench willow
         vine stump adjunct aluminum architecture creek trail radish avocado plate nest champagne net mat rib rotor calf
-        kitten skiff honeybee bumblebee parlor hen counter landing circuit cartridge diagram tomb sensor
+        kitten skiff honeybee bumblebee parlor hen counter landing circuit cartridge diagram tomb sensor cellulose cement
+        compartment container cord draw emblem epiphysis feedlot filter foil freight graphite divan artery boxcar steeple
+        bunk canteen shutter pill neutrophil mulch import mount neocortex nickel nitrogen original pituitary potassium
+        portal protease rack rein
     """,
 }
