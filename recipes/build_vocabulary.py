@@ -187,30 +187,33 @@ class Candidate:
 def candidates(wordnet: WordNet, lexicon: Lexicon, relation: Relation) -> list[Candidate]:
     """Words fit to be asked for, the most frequent first; each as the part of speech in which it is most frequent."""
     best: dict[str, Candidate] = {}
-    for lemma in wordnet.senses:
-        for pos in PARTS[relation]:
-            question = Question(relation, lemma, pos)
-            if _is_fit(wordnet, lexicon, question):
-                found = Candidate(question, wordnet.tag_count(lemma, pos))
-                best[lemma] = max(found, best.get(lemma, found), key=lambda c: c.tags)
+    for lemma, pos, tags in _frequent_words(wordnet, PARTS[relation]):
+        if _is_fit(wordnet, lexicon, question := Question(relation, lemma, pos)):
+            found = Candidate(question, tags)
+            best[lemma] = max(found, best.get(lemma, found), key=lambda c: c.tags)
     return sorted(best.values(), key=lambda c: c.rank)
+
+
+def _frequent_words(wordnet: WordNet, parts: str) -> Iterator[tuple[str, str, int]]:
+    for lemma, senses in wordnet.senses.items():
+        if re.fullmatch("[a-z]{3,15}", lemma):
+            counts = ((pos, wordnet.tag_count(lemma, pos)) for pos in parts if pos in senses)
+            yield from ((lemma, pos, tags) for pos, tags in counts if tags >= MIN_TAGS)
 
 
 def _is_fit(wordnet: WordNet, lexicon: Lexicon, question: Question) -> bool:
     lemma, pos = question.key, question.pos
-    if not re.fullmatch("[a-z]{3,15}", lemma) or pos not in wordnet.senses[lemma] or lemma in lexicon.severity:
-        return False
     first = wordnet.synsets[wordnet.senses[lemma][pos][0]]
     is_name = lemma not in first.words or any(first.to(wndb.INSTANCE_OF))
-    if is_name or wordnet.tag_count(lemma, pos) < MIN_TAGS or key_of(lemma, lexicon, of_nouns=question.of_nouns) != lemma:
+    if is_name or lemma in lexicon.severity or key_of(lemma, lexicon, of_nouns=question.of_nouns) != lemma:
         return False
     if question.relation in ("hypo", "mero") and concreteness(first) != "concrete" and question not in _LET_IN:
         return False
     own = seed_keys(_first_answers(wordnet, first, question), question, lexicon)
-    return (
-        len(own) >= MIN_OF_FIRST_SENSE[question.relation]
-        and len(seeds(wordnet, lexicon, question)) >= MIN_SEEDS[question.relation]
-    )
+    if len(own) < MIN_OF_FIRST_SENSE[question.relation]:
+        return False
+    least = MIN_SEEDS[question.relation]
+    return len(own) >= least or len(seeds(wordnet, lexicon, question)) >= least
 
 
 def _first_answers(wordnet: WordNet, first: wndb.Synset, question: Question) -> Depths:

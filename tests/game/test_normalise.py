@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idiolect.game.lexicon import Lexicon
-from idiolect.game.normalise import MAX_CHARS, RELATIONS, Question, did_you_mean, fold, key_of, normalise
+from idiolect.game.normalise import MAX_CHARS, MAX_TOKENS, RELATIONS, Question, did_you_mean, fold, key_of, normalise
 from idiolect.game.vocabulary import vocabulary
 
 BICYCLE = Question("mero", "bicycle", "n")
@@ -76,6 +76,7 @@ def test_keys_that_a_stemmer_would_merge_are_distinct(one, other):
         ("kind of", BIRD, "malformed"), ("wheel; drop", BICYCLE, "malformed"), ("🚲", BICYCLE, "malformed"),
         ("x" * 51, BICYCLE, "too_long"), ("x" * 50, BICYCLE, "accepted"),
         ("one two three four five six", BICYCLE, "too_long"), ("one two three four five", BICYCLE, "accepted"),
+        ("one-two-three-four-five-six", BICYCLE, "too_long"), ("x" * 45 + " mice", BICYCLE, "too_long"),
         ("kinds of bird", BIRD, "echo"), ("Birds", BIRD, "echo"), ("bicycle", BICYCLE, "echo"),
         ("running", RUN, "echo"), ("ran", RUN, "echo"), ("runs", RUN, "echo"), ("runner", RUN, "accepted"),
         ("bigger", BIG, "echo"), ("biggest", BIG, "echo"), ("bigot", BIG, "accepted"),
@@ -152,7 +153,8 @@ def test_normalising_is_idempotent(text, question):
     first = normalise(text, question, lexicon)
     again = normalise(first.key or first.display, question, lexicon)
     assert (again.status, again.key, again.oov, again.review) == (first.status, first.key, first.oov, first.review)
-    assert len(first.key) <= 2 * MAX_CHARS
+    assert len(first.key) <= MAX_CHARS
+    assert len(first.key.split(" ")) <= MAX_TOKENS
 
 
 def test_irregular_forms_lead_nowhere_but_to_words_that_stay(lexicon):

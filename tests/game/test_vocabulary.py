@@ -118,8 +118,8 @@ def wordnet():
 
 @needs_wordnet
 def test_relations_of_wordnet_have_the_known_sizes(wordnet):
-    """Known sizes: 6,501 antonym pairs and one more, 100,820 meronym pairs. Pairs of a word with itself, where two of its senses
-    or two spellings meet, are in those figures, and are taken out after.
+    """Known sizes: 6,501 antonym pairs and one more, 100,820 meronym pairs. Pairs of a word with itself, where two of its
+    senses or two spellings meet, are in those figures, and are taken out after.
     """
     wndb = recipe("wndb")
     antonyms = wndb.direct_pairs(wordnet, wndb.ANTONYM, parts="nva")

@@ -78,11 +78,14 @@ def normalise(
     display = fold(text)
     if not display:
         return Reading("ignored", display)
-    if len(display) > MAX_CHARS or len(display.split(" ")) > MAX_TOKENS:
+    if _is_too_long(display):
         return Reading("too_long", display)
     key = key_of(display, lexicon, of_nouns=question.of_nouns) if all(map(_allowed, display)) else ""
     if not key:
         return Reading("malformed", display)
+    # Hyphens have become spaces, and a plural may be shorter than its singular.
+    if _is_too_long(key):
+        return Reading("too_long", display)
     status = _status(key, question, lexicon, earlier)
     accepted = status == "accepted"
     return Reading(
@@ -92,6 +95,10 @@ def normalise(
         oov=accepted and key not in lexicon and key not in validated,
         review=accepted and _severity(key, lexicon) == "review",
     )
+
+
+def _is_too_long(text: str) -> bool:
+    return len(text) > MAX_CHARS or len(text.split(" ")) > MAX_TOKENS
 
 
 def _status(key: str, question: Question, lexicon: Lexicon, earlier: Collection[str]) -> Status:
