@@ -133,7 +133,9 @@ def read(path: Path) -> Receipt:
             raise ValueError
         _check_shape(found)
         key, said = Ed25519PublicKey.from_public_bytes(bytes.fromhex(found["public_key"])), canonical_json(found).encode()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise FileFormatError(f"{path.name}: cannot be read ({error.strerror}); give the file that forget wrote") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(
             f"{path.name}: not a receipt of idiolect ({type(error).__name__}); give the file that forget wrote"
         ) from None
