@@ -40,10 +40,9 @@ if TYPE_CHECKING:
     from idiolect.evals.pooling import PiecePlan
     from idiolect.evals.privacy import HeldOut
     from idiolect.evals.results import Evaluation
-    from idiolect.forget.checking import Verified
-    from idiolect.forget.closure import Closure
+    from idiolect.forget.desk import Forgetting
     from idiolect.forget.forgetting import Forgotten
-    from idiolect.forget.planning import Means, OnStep, Options
+    from idiolect.forget.planning import OnStep, Options
     from idiolect.model.adapter import Layout
     from idiolect.model.base import Base
     from idiolect.pieces.desk import Pieces
@@ -162,104 +161,23 @@ class Idiolect:
         self._refresh_pools()
         return replace(deletion, evaluations=tuple(unchanged))
 
-    def forget(
-        self,
-        user: str,
-        item: str | None = None,
-        *,
-        data: str | Path | None = None,
-        leave_task_adapters: bool = False,
-        rebuild: bool = True,
-        receipt: str | Path | None = None,
-        on_step: OnStep | None = None,
-    ) -> Forgotten:
-        """Forget a person, or one item of theirs, and everything that was made from it; make again what was in use.
-
-        Unlike `delete_person` it goes on to task adapters that the person taught and to copies, leaves a signed receipt, and
-        goes on where it was cut off, when it is asked for again.
-
-        Args:
-            data: what a task adapter was trained from, where that is not in the store.
-            leave_task_adapters: leave task adapters that the person taught as they are; the receipt then says so.
-            rebuild: make again what was in use; without it, all of it only goes.
-            receipt: where the receipt goes, not in the store; None: `forget-REQUEST.json` in the working folder.
-
-        Raises:
-            PersonNotFound, NotFoundError, InputError, MismatchError: it cannot be done so; nothing was changed.
-            StoreBusy, StoreError: another run holds the store, or another forgetting was cut off and comes first.
-        """
-        from idiolect.forget import forgetting
-
-        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
-        return forgetting.forget(self._means(on_step), user, item, options)
-
-    def forget_preview(
-        self,
-        user: str,
-        item: str | None = None,
-        *,
-        data: str | Path | None = None,
-        leave_task_adapters: bool = False,
-        rebuild: bool = True,
-        receipt: str | Path | None = None,
-    ) -> Closure:
-        """What `forget` would do. Changes nothing; raises what it would raise, but for a store that is busy."""
-        from idiolect.forget import forgetting
-
-        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
-        return forgetting.preview(self._means(), user, item, options)
-
-    def resume_forgetting(
-        self,
-        *,
-        data: str | Path | None = None,
-        leave_task_adapters: bool = False,
-        rebuild: bool = True,
-        receipt: str | Path | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Forgotten]:
-        """Finish every forgetting that was cut off; nothing where there is none. What is given counts instead of what was given
-        the first time.
-        """
-        from idiolect.forget import forgetting
-
-        options = self._forget_options(data, leave_task_adapters, rebuild, receipt)
-        return forgetting.resume(self._means(on_step), options)
-
-    def verify_receipt(self, file: str | Path, *, rebuild: bool = False) -> Verified:
-        """Check a receipt's signature, and what it says against this store.
-
-        Args:
-            rebuild: train people's adapters that took others' places once more, and compare them number by number.
-
-        Raises:
-            FileFormatError: the file is no receipt.
-        """
-        from idiolect.forget.checking import verify
-
-        return verify(self._means(), Path(file), rebuild=rebuild)
-
-    def _forget_options(
-        self,
-        data: str | Path | None = None,
-        leave_task_adapters: bool = False,
-        rebuild: bool = True,
-        receipt: str | Path | None = None,
-    ) -> Options:
-        from idiolect.forget.planning import Options
-
-        given, written = (None if place is None else Path(place) for place in (data, receipt))
-        return Options(given, leave_task_adapters, rebuild, written)
-
-    def _means(self, on_step: OnStep | None = None) -> Means:
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """Where a person, or one item of theirs, is forgotten exactly. Needs torch only to make things again."""
+        from idiolect.forget.desk import Forgetting
         from idiolect.forget.planning import Means
 
         def drop(digests: Sequence[str]) -> None:
             self._forget(digests)
             self._refresh_pools()
 
-        means = Means(self.store, self._based, lambda affected: self.pieces.reassemble(affected), drop)
-        return means if on_step is None else replace(means, on_step=on_step)
+        return Forgetting(Means(self.store, self._based, lambda affected: self.pieces.reassemble(affected), drop))
+
+    def forget(
+        self, user: str, item: str | None = None, options: Options | None = None, *, on_step: OnStep | None = None
+    ) -> Forgotten:
+        """Forget a person, or one item of theirs, with everything that was made from it (see `Forgetting.forget`)."""
+        return self.forgetting.forget(user, item, options, on_step=on_step)
 
     # -- training --------------------------------------------------------------------------------------------------
 

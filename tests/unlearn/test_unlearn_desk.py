@@ -13,6 +13,7 @@ from idiolect.data.batch import Row, pack
 from idiolect.data.pairs import Pair, from_person
 from idiolect.data.tasks import get_task
 from idiolect.errors import AdapterNotFound, ConfigError, EmptyHistory, FileFormatError, InputError
+from idiolect.forget.planning import Options
 from idiolect.model.base import load_base
 from idiolect.model.files import from_record, layout_of, read_peft
 from idiolect.pieces.gates import GATES
@@ -196,7 +197,7 @@ def test_a_persons_items_that_were_unlearned_are_parents(house, tmp_path):
     assert {parent.id for parent in made_of} == {item.id for item in house.history("ben")}
     done = unlearn(house, "user", tmp_path / "out", order(forget=pairs, made_of=made_of))
     assert set(made_of) <= set(house.store.parents(done.digest))
-    assert done.digest in house.forget_preview("ben").gone
+    assert done.digest in house.forgetting.preview("ben").gone
 
 
 def test_heads_are_replaced_only_where_asked_for(house, tmp_path):
@@ -222,7 +223,7 @@ def test_what_stands_on_the_target_is_named(house, tmp_path):
 @pytest.mark.parametrize("kind", ["user", "assembled"])
 def test_forgetting_a_person_finds_what_was_unlearned(house, place, tmp_path, kind):
     digest = unlearn(house, kind, tmp_path / "out", order(merge=tmp_path / "merged")).digest
-    done = house.forget("ana", rebuild=False)
+    done = house.forget("ana", options=Options(rebuild=False))
     assert digest in done.closure.gone
     assert not house.store.blob_path(digest).exists()
     exports = done.closure.places("export")
@@ -234,7 +235,7 @@ def test_forgetting_a_person_finds_what_was_unlearned(house, place, tmp_path, ki
 
 def test_forgetting_a_base_person_finds_the_task_adapter_that_was_unlearned(house, tmp_path):
     digest = unlearn(house, "task", tmp_path / "out").digest
-    assert digest in house.forget_preview("otto", rebuild=False).gone
+    assert digest in house.forgetting.preview("otto", options=Options(rebuild=False)).gone
 
 
 # ------------------------------------------------------------------------------------------------------------- secrecy

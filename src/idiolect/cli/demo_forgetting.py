@@ -74,8 +74,10 @@ def who(sharers: list[Person]) -> str:
 
 def go_on(house: Idiolect, folder: Path) -> None:
     """Finish what an earlier run of the demo began, and remove its receipt: the person comes back now."""
+    from idiolect.forget.planning import Options
+
     (folder / RECEIPT).unlink(missing_ok=True)
-    if house.resume_forgetting(receipt=folder / RECEIPT):
+    if house.forgetting.resume(Options(receipt=folder / RECEIPT)):
         (folder / RECEIPT).unlink()
 
 
@@ -85,13 +87,15 @@ def tell(house: Idiolect, task: str, user: str, people: Iterable[Person], folder
     Args:
         people: with an adapter each, and with queries.
     """
-    closure, looked = _timed(lambda: house.forget_preview(user))
+    from idiolect.forget.planning import Options
+
+    closure, looked = _timed(lambda: house.forgetting.preview(user))
     made_again = {node.owner for node in closure.nodes if node.action == "reassemble"}
     others = [person for person in people if person.id != user and person.id not in made_again]
     step = progress(f"asking {count(len(others), 'other')} before and after", 2 * len(others))
     before, asked = _timed(lambda: list(_answers(house, task, others, lambda n: step(n, "", None))))
-    done, forgot = _timed(lambda: house.forget(user, receipt=folder / RECEIPT))
-    found, verified = _timed(lambda: house.verify_receipt(done.receipt))
+    done, forgot = _timed(lambda: house.forget(user, options=Options(receipt=folder / RECEIPT)))
+    found, verified = _timed(lambda: house.forgetting.verify(done.receipt))
     after, again = _timed(lambda: list(_answers(house, task, others, lambda n: step(len(others) + n, "", None))))
     changed = [person.id for person, old, new in zip(others, before, after, strict=True) if old != new]
     return Chapter(

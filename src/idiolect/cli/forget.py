@@ -91,20 +91,20 @@ def forget(
         raise InputError("say whom to forget: idiolect forget USER; or go on with what was cut off: idiolect forget --resume")
     if resume and (dry_run or item is not None):
         raise InputError("--resume finishes what was begun, and shows nothing first; leave --dry-run and --item out")
+    from idiolect.forget.planning import Options
+
     quiet = wants_json(ctx, json)
-    how: dict[str, Any] = {
-        "data": data, "leave_task_adapters": leave_task_adapters, "rebuild": not no_rebuild, "receipt": receipt
-    }  # fmt: skip
+    options = Options(data, leave_task_adapters, not no_rebuild, receipt)
     with open_house(ctx, store, base, device, dtype) as house:
         if user is None:
             with _progress() as on_step:
-                done = house.resume_forgetting(**how, on_step=on_step)
+                done = house.forgetting.resume(options, on_step=on_step)
             return _tell_resumed(done, quiet)
         if not _is_waiting(house, user, item):
             if not (yes or dry_run):
                 _need_somebody(user, item)
             busy("looking for all that was made from it …")
-            closure = house.forget_preview(user, item, **how)
+            closure = house.forgetting.preview(user, item, options)
             if dry_run:
                 return emit(_closure(closure)) if quiet else _show(closure)
             if not quiet:
@@ -114,7 +114,7 @@ def forget(
         elif dry_run:
             raise InputError("this was begun already, and can only be finished; leave --dry-run out")
         with _progress() as on_step:
-            forgotten = house.forget(user, item, **how, on_step=on_step)
+            forgotten = house.forget(user, item, options, on_step=on_step)
     return emit(_forgotten(forgotten)) if quiet else _tell(forgotten)
 
 
@@ -133,7 +133,7 @@ def verify(
 ) -> None:
     """Check a receipt's signature, and what it says against the store; exit 1 if something does not hold."""
     with open_house(ctx, store, base, device, dtype) as house:
-        found = house.verify_receipt(receipt, rebuild=rebuild)
+        found = house.forgetting.verify(receipt, rebuild=rebuild)
     if wants_json(ctx, json):
         emit(_verified(found))
     else:

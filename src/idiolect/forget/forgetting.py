@@ -75,7 +75,7 @@ def forget(means: Means, user_id: str, item_id: str | None = None, options: Opti
                 options = replace(options, receipt=None)  # imported again since: that one is finished, and this one begins
         planned = _asked(means, user_id, item_id, options)
         request = secrets.token_hex(8)
-        place = (options.receipt or Path(f"forget-{request}.json")).expanduser().absolute()
+        place = Path(options.receipt or f"forget-{request}.json").expanduser().absolute()
         receipt.check_place(place, means.store)
         means.store.require_keys()
         means.store.keys.signing()  # before anything hangs on it: whether receipts can be signed
@@ -97,7 +97,7 @@ def _asked(means: Means, user_id: str, item_id: str | None, options: Options) ->
     if waiting := _unfinished(means.store):
         raise StoreError(f"{describe(waiting[0])} was cut off, and comes first: idiolect forget --resume")
     if options.receipt is not None:
-        receipt.check_place(options.receipt.expanduser().absolute(), means.store)
+        receipt.check_place(Path(options.receipt).expanduser().absolute(), means.store)
     return plan(means, user_id, item_id, options)
 
 
@@ -299,8 +299,9 @@ class _Run:
 
     def _close(self) -> Forgotten:
         """The receipt, and then nothing is kept that names anybody."""
-        store, closure, place = self.means.store, self.closure, self.options.receipt
-        assert place is not None
+        store, closure = self.means.store, self.closure
+        assert self.options.receipt is not None
+        place = Path(self.options.receipt)
         body = receipt.body_of(self.row.request, closure, self.notes["new"], self.notes["key_destroyed"], self.row.began)
         digest = receipt.write(body, store, place)
         self.means.at("receipt")

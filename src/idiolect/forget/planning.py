@@ -51,15 +51,15 @@ class Options:
         receipt: where the receipt goes; None: `forget-REQUEST.json` in the working folder.
     """
 
-    data: Path | None = None
+    data: str | Path | None = None
     leave_task_adapters: bool = False
     rebuild: bool = True
-    receipt: Path | None = None
+    receipt: str | Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; paths in full, since the next process may stand elsewhere."""
         places = {"data": self.data, "receipt": self.receipt}
-        full = {name: None if place is None else str(place.expanduser().absolute()) for name, place in places.items()}
+        full = {name: None if place is None else str(Path(place).expanduser().absolute()) for name, place in places.items()}
         return full | {"leave_task_adapters": self.leave_task_adapters, "rebuild": self.rebuild}
 
     @classmethod
@@ -118,7 +118,8 @@ def _chosen(means: Means, found: Downstream, options: Options) -> tuple[Choice, 
     base = means.based(None)
     from idiolect.forget.rebuilding import why_not
 
-    teachings = tuple(Teaching.of(means.store, one, found.user_id, found.item_id, options.data) for one in tasks)
+    data = None if options.data is None else Path(options.data)
+    teachings = tuple(Teaching.of(means.store, one, found.user_id, found.item_id, data) for one in tasks)
     for one, teaching in zip(tasks, teachings, strict=True):
         if reason := why_not(base, one.manifest):
             raise ConfigError(f"task adapter {one.digest[:12]}, which user {found.user_id!r} taught, was {reason}")
