@@ -15,9 +15,10 @@ from idiolect.data.pairs import Pair
 from idiolect.errors import ConfigError, EmptyHistory, FileFormatError, InputError
 from idiolect.pieces.scoring import example_losses
 from idiolect.train.schedule import learning_rates
+from idiolect.train.trainer import Finished, Job, train
 from idiolect.types import Rendered
 from idiolect.unlearn import acquire as acquire_module
-from idiolect.unlearn.acquire import acquire
+from idiolect.unlearn.acquire import acquire, targets_of
 from idiolect.unlearn.config import METHODS, Unlearning, unlearning
 from idiolect.unlearn.loss import divergence, npo_slope, simnpo_slope
 from idiolect.unlearn.material import Entry, Foreign, Material, forget_rows, normal_rows
@@ -296,6 +297,18 @@ def test_sku_of_one_term_is_the_task_vector(lean, material):
     (one,) = acquire(lean, material, [small(rd_weight=0.0, pd_weight=0.0, learning_rate=3e-3)])
     (other,) = acquire(lean, material, [small("task-vector", learning_rate=3e-3)])
     assert torch.equal(one.row, other.row)
+
+
+def test_what_is_acquired_is_what_ordinary_training_learns(exact, material):
+    """One batch of everything, mean over tokens: the same adapter as the trainer's, so that λ = -1 is plain fine-tuning."""
+    n = len(material.forget)
+    config = small("task-vector", batch_size=n, reduction="token_mean", gd_weight=1.0, learning_rate=2e-3, seed=5)
+    (done,) = acquire(exact, material, [config])
+    finished: list[Finished] = []
+    examples = [entry.example for entry in material.forget]
+    train(exact, [Job("whoever", examples)], config.training(targets_of(exact, config)), finished.append)
+    assert (done.row - finished[0].row).abs().max() <= 1e-9 * done.row.abs().max()
+    assert config.but(strength=-1.0).weight == 1.0
 
 
 def test_a_means_order_of_rows_and_tokens_differ(lean, material):
