@@ -1,12 +1,14 @@
-"""Bytes of a file, plain or gzipped, checked as they stream: UTF-8, and not cut off."""
+"""Bytes of a file, plain or gzipped, checked as they stream: UTF-8, and not cut off; and files that are written whole."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
 import json
+import os
+import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -121,3 +123,27 @@ def _parsed(text: str, path: Path, number: int) -> Any:
         raise problem(f"{path}: line {number}", None, what, "each line must be one whole JSON object") from None
     except RecursionError:
         raise problem(f"{path}: line {number}", None, "nested too deeply", "write each record as a flat object") from None
+
+
+def replace_file(path: Path, parts: Iterable[bytes]) -> None:
+    """Write these parts to a file, whole or not at all, for its owner only; on disk for certain when this returns.
+
+    What a kill left of an earlier try goes.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    begins = f".{path.name}-part-"
+    for left in [other for other in path.parent.iterdir() if other.name.startswith(begins)]:
+        left.unlink()
+    part = path.with_name(f"{begins}{secrets.token_hex(6)}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -18,15 +18,13 @@ import codecs
 import csv
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from idiolect.data.files import first_byte, json_lines, opened
+from idiolect.data.files import first_byte, json_lines, opened, replace_file
 from idiolect.data.records import list_of, mapping_of, problem, required_text, text_of
 from idiolect.data.tasks import Task
 from idiolect.errors import ConfigError, EmptyHistory, InputError
@@ -270,21 +268,10 @@ def write_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
     Nobody but the owner can read the file, since it may hold a person's words. It is there whole or not at all.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    n = 0
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw, _packed(raw, path) as out:
-            for n, record in enumerate(records, 1):  # noqa: B007
-                out.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return n
-
-
-def _packed(raw: IO[bytes], path: Path) -> AbstractContextManager[Any]:
-    """Gzipped where the name says so; without a name and a time in it, so that equal records are equal bytes."""
-    return gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else nullcontext(raw)
+    lines = [(json.dumps(record, ensure_ascii=False) + "\n").encode() for record in records]
+    # Without a time in it, equal records are equal bytes.
+    replace_file(path, [gzip.compress(b"".join(lines), mtime=0)] if path.suffix == ".gz" else lines)
+    return len(lines)
 
 
 def _record(pair: Pair) -> dict[str, Any]:

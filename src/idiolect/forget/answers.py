@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from idiolect.forget.writing import replace_file
+from idiolect.data.files import replace_file
 
 Edit = Callable[[dict[str, Any]], dict[str, Any] | None]
 """What becomes of one line; None: it goes."""

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from idiolect.data.files import replace_file
 from idiolect.errors import FileFormatError, InputError, NotFoundError, StoreError
 from idiolect.forget.closure import Closure, hidden
-from idiolect.forget.writing import replace_file
 from idiolect.store.store import Store
 from idiolect.types import canonical_json
 

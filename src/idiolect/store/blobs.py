@@ -42,7 +42,7 @@ class Blobs:
         with _guarded(self.folder, len(payload)):
             if not target.parent.is_dir():
                 target.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
             temporary = target.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
             try:
                 _write_durably(temporary, payload)
@@ -50,7 +50,7 @@ class Blobs:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def read(self, digest: str) -> bytes:
         """The bytes under this name, not yet checked against it.
@@ -102,7 +102,7 @@ def _write_durably(path: Path, payload: bytes) -> None:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last: it is the folder's content that changed."""
     handle = os.open(folder, os.O_RDONLY)
     try:

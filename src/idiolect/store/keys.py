@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idiolect.errors import CorruptBlob, StoreError
+from idiolect.store.blobs import sync_folder
 from idiolect.types import canonical_json
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Keyring:
             finally:
                 os.close(handle)
             path.unlink()
-            _sync(self.folder)
+            sync_folder(self.folder)
         return True
 
     def seal(self, key_id: str, owner: str, digest: str, payload: bytes) -> bytes:
@@ -152,7 +153,7 @@ class Keyring:
                 pass
             finally:
                 part.unlink()
-            _sync(self.folder)
+            sync_folder(self.folder)
 
 
 def is_sealed(path: Path) -> bool:
@@ -177,14 +178,6 @@ def _damaged(digest: str) -> CorruptBlob:
     return CorruptBlob(
         f"the encrypted file of adapter {digest[:12]} was changed, or belongs to another adapter or person; train it again"
     )
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

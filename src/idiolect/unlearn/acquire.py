@@ -14,8 +14,6 @@ goes on from there and ends in the same adapter.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +22,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from idiolect.config import TrainConfig
 from idiolect.data.batch import Batch, Row, pack
+from idiolect.data.files import replace_file
 from idiolect.errors import ConfigError, FileFormatError
 from idiolect.model.adapter import Layout
 from idiolect.model.base import Base
@@ -358,15 +357,8 @@ class _Loop:
         stopped = ",".join("" if at is None else str(at) for at in self.stopped)
         log = canonical_json([[asdict(one) for one in log] for log in self.logs])
         meta = {"identity": self._identity, "step": str(step), "stopped": stopped, "log": log}
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        os.close(handle)
-        try:
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=meta)
-            os.chmod(name, 0o600)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        replace_file(path, [save(kept, metadata=meta)])
 
     def _resume(self, path: Path) -> int:
         """Go on from a checkpoint; the step to begin with."""

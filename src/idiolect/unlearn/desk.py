@@ -16,7 +16,6 @@ Of an adapter's result the store knows the folders, as it knows those of an expo
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +24,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idiolect.data.files import replace_file
 from idiolect.data.pairs import Pair, check_apart, split
 from idiolect.errors import EmptyHistory, FileFormatError, InputError
 from idiolect.model.adapter import Layout
@@ -349,9 +349,4 @@ def _set_digest(entries: Sequence[Entry]) -> str:
 
 def write_result(path: Path, note: Mapping[str, Any]) -> None:
     """Last of all: where it is, the result is whole."""
-    staged = path.with_suffix(".part")
-    handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(note, file, indent=1)
-        file.write("\n")
-    os.replace(staged, path)
+    replace_file(path, [(json.dumps(note, indent=1) + "\n").encode()])
