@@ -15,31 +15,26 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from idiolect.config import TrainConfig, preset
-from idiolect.data.readers import merged, read_base_items, read_people
+from idiolect.data.readers import merged, read_people
 from idiolect.data.tasks import Task, get_task
-from idiolect.errors import ConfigError, DependencyMissing, EmptyHistory, InputError, PersonNotFound
+from idiolect.errors import EmptyHistory, InputError, PersonNotFound
+from idiolect.evaluating import Evaluating
 from idiolect.forget.answers import take_out
-from idiolect.machine import hardware, versions
+from idiolect.house import Stage, TrainingOptions, checked, further_items, need_torch
 from idiolect.store.adapters import PLAIN
-from idiolect.store.records import AdapterRow, Deletion, ImportReport, PersonSummary
-from idiolect.store.store import Store
-from idiolect.types import Completion, Item, Person, Query, Retriever
+from idiolect.store.records import AdapterRow, Deletion
+from idiolect.types import Completion, Person, Query
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from idiolect.engine.local import Engine
     from idiolect.engine.sampling import Sampling
-    from idiolect.evals.plan import OnStage, Plan
-    from idiolect.evals.pooling import PiecePlan
-    from idiolect.evals.privacy import HeldOut
-    from idiolect.evals.results import Evaluation
     from idiolect.forget.desk import Forgetting
     from idiolect.forget.forgetting import Forgotten
     from idiolect.forget.planning import OnStep, Options
@@ -49,102 +44,16 @@ if TYPE_CHECKING:
     from idiolect.train.stages import OnProgress, Recipe, StageReport
     from idiolect.unlearn.desk import Unlearn
 
-Stage = Literal["task", "user"]
 
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What `train` and `train_task` share.
-
-    Attributes:
-        preset: "default", "paper" or "release".
-        overrides: single settings that differ from the preset (see config.TrainConfig).
-        retriever, k: earlier items put into each prompt.
-        max_history: newest items of each person that are trained on; None: all.
-    """
-
-    preset: str = "default"
-    overrides: tuple[tuple[str, Any], ...] = ()
-    retriever: Retriever = "none"
-    k: int = 0
-    max_history: int | None = None
-
-    def config(self, stage: Stage) -> TrainConfig:
-        return preset(self.preset, stage).but(**dict(self.overrides))
-
-
-class Idiolect:
+class Idiolect(Evaluating):
     """A store and a base, and everything that can be done with them."""
 
-    def __init__(
-        self, store: Store, base: str | Path = "idiolect-tiny", *, device: str | None = None, dtype: str | None = None
-    ) -> None:
-        self.store = store
-        self._base_name, self._device, self._dtype = base, device, dtype
-        # One engine per task adapter: merging it, and people's rows in the bank, are paid for once.
-        self._engines: dict[str | None, Engine] = {}
-
-    @classmethod
-    def open(
-        cls,
-        store: str | Path | None = None,
-        base: str | Path = "idiolect-tiny",
-        *,
-        device: str | None = None,
-        dtype: str | None = None,
-    ) -> Idiolect:
-        """Open a store (a folder or a database URL; None: the user's own) for use with a base."""
-        return cls(Store.open(store), base, device=device, dtype=dtype)
-
-    def __enter__(self) -> Idiolect:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.store.close()
-
-    @property
-    def base_name(self) -> str:
-        """What the base was asked for by; loads nothing."""
-        return str(self._base_name)
-
     @cached_property
-    def base(self) -> Base:
-        """The frozen base, loaded on first use."""
-        _need_torch()
-        from idiolect.model.base import load_base
-
-        return load_base(self._base_name, device=self._device, dtype=self._dtype)
-
-    def modules(self, stage: Stage, options: TrainingOptions | None = None) -> tuple[str, ...]:
-        """Target modules of a stage on this base: those asked for; else the preset's, or what this base has in their place."""
-        _need_torch()
-        from idiolect.model.adapter import modules_of
-
-        options = options or TrainingOptions()
-        targets = options.config(stage).targets
-        return targets if "targets" in dict(options.overrides) else modules_of(self.base.model.sites(), targets)
+    def _engines(self) -> dict[str | None, Engine]:
+        """One engine per task adapter: merging it, and people's rows in the bank, are paid for once."""
+        return {}
 
     # -- history ---------------------------------------------------------------------------------------------------
-
-    def import_history(self, path: str | Path, *, task: str | None = None, user: str | None = None) -> ImportReport:
-        """Import people's items and queries from a file or folder: all of it, or nothing.
-
-        Args:
-            path: LaMP or OPPU JSON, users.jsonl(.gz), or plain JSONL of items.
-            task: check every item for this task's fields.
-            user: whose items they are, where the file does not say.
-        """
-        chosen = get_task(task) if task else None
-        people = read_people(Path(path), chosen, user)
-        return self.store.import_people(_checked(people, chosen) if chosen else people)
-
-    def people(self, limit: int | None = None, offset: int = 0) -> list[PersonSummary]:
-        """Everybody in the store."""
-        return self.store.people(limit, offset)
-
-    def history(self, user: str) -> tuple[Item, ...]:
-        """A person's items, oldest first."""
-        return self.store.history(user)
 
     def delete_person(self, user: str) -> Deletion:
         """Forget a person: items, queries, adapters, and their rows in memory.
@@ -199,14 +108,14 @@ class Idiolect:
                 store, or whom `exclude` names, are left out.
             users: base people in the store, by id; used where there is no `data`.
         """
-        _need_torch()
+        need_torch()
         from idiolect.train.stages import by_any, stage_one
 
         recipe = self._fitted(self._recipe(task, options, "task"), options, "task")
         left_out = {*exclude, *(row.user_id for row in self.store.adapters(kind="user") if row.user_id)}
         people = self._base_people(recipe.task, data, users)
         kept = [person for person in people if person.id not in left_out]
-        items = [pair for pair in _further_items(data) if not by_any(pair[0], left_out)]
+        items = [pair for pair in further_items(data) if not by_any(pair[0], left_out)]
         with self._alone(), self._run("train-task", recipe):
             return stage_one(self.base, self.store, recipe, kept, items, max_examples=max_examples, on_progress=on_progress)
 
@@ -228,7 +137,7 @@ class Idiolect:
             TaskAdapterNotFound: stage 1 was not run, and `bare` was not asked for.
             PersonNotFound, EmptyHistory, TaskFieldError …: only one person was asked for, and cannot be trained.
         """
-        _need_torch()
+        need_torch()
         from idiolect.train.stages import stage_two, task_base
 
         recipe = self._recipe(task, options, "user")
@@ -268,7 +177,7 @@ class Idiolect:
             plain: the same prompt without the person's adapter, for comparison.
             free: decode a label token by token instead of scoring the label set.
         """
-        _need_torch()
+        need_torch()
         from idiolect.engine.answers import Question, answer
         from idiolect.engine.sampling import GREEDY
 
@@ -303,7 +212,7 @@ class Idiolect:
             AdapterNotFound: there is no such adapter, or it was withdrawn meanwhile; nothing is then written.
             BaseMismatch, FileFormatError: it is another base's, or the folder is there or cannot be written.
         """
-        _need_torch()
+        need_torch()
         from idiolect.model.algebra import concat
         from idiolect.model.files import write_peft
 
@@ -349,7 +258,7 @@ class Idiolect:
             FileFormatError, TargetMismatch, ShapeError, BaseMismatch, InputError: it is not for this base, person or task.
             TaskAdapterNotFound: there is no task adapter to put it on, and `bare` was not asked for.
         """
-        _need_torch()
+        need_torch()
         from idiolect.train import imports
 
         chosen = get_task(task)
@@ -364,174 +273,12 @@ class Idiolect:
         self._refuse_base_people(under, [user])
         return imports.publish(found, self.base, self.store, user, chosen, under)
 
-    # -- evaluation ------------------------------------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        data: str | Path,
-        task: str,
-        out: str | Path,
-        *,
-        targets: int = 30,
-        arms: Sequence[str] | None = None,
-        options: TrainingOptions | None = None,
-        task_overrides: tuple[tuple[str, Any], ...] = (),
-        task_examples: int | None = 20_000,
-        k: int = 1,
-        free: bool = False,
-        sampling: Sampling | None = None,
-        pieces: PiecePlan | None = None,
-        command: str = "",
-        on_stage: OnStage | None = None,
-    ) -> Evaluation:
-        """Evaluate the arms on the most active people of a file, and write the report to `out`.
-
-        This store is where people and adapters are kept; use one of its own for an evaluation, so that the same command
-        can go on where it was cut off.
-
-        Args:
-            pieces: who shares, and how adapters are assembled, for the arms of pieces.
-        """
-        _need_torch()
-        from idiolect.evals.harness import evaluate
-        from idiolect.evals.plan import silent
-
-        plan = self._plan(
-            data, task, targets=targets, arms=arms, options=options, task_overrides=task_overrides,
-            task_examples=task_examples, k=k, free=free, sampling=sampling, pieces=pieces,
-        )  # fmt: skip
-        with self._alone():
-            evaluation = evaluate(self.base, self.store, plan, on_stage=on_stage or silent, about=self._about(command))
-        self._report(evaluation, Path(out))
-        return evaluation
-
-    def _report(self, evaluation: Evaluation, out: Path) -> None:
-        """Write a report, and remember whose answers lie there."""
-        from idiolect.evals.report import write
-
-        people = dict.fromkeys(query.user_id for query in evaluation.queries)
-        with self.store.evaluation(str(out.absolute()), people):
-            write(evaluation, out)
-
-    def study(
-        self,
-        name: str,
-        data: str | Path,
-        task: str,
-        out: str | Path,
-        *,
-        values: str | None = None,
-        command: str = "",
-        on_stage: OnStage | None = None,
-        **asked: Any,
-    ) -> float:
-        """Vary one thing about pieces, or count what they cost (`cost`); the report goes to `out`. Returns the seconds.
-
-        Args:
-            values: conditions, e.g. "1,3,5"; None: the study's own.
-            asked: as for `evaluate`.
-
-        Raises:
-            ConfigError: an unknown study or value.
-        """
-        _need_torch()
-        from idiolect.evals import cost, studies
-        from idiolect.evals.plan import silent
-
-        if name == "cost" and values is not None:
-            raise ConfigError("the study 'cost' varies nothing; leave --values out")
-        chosen = None if name == "cost" else studies.get_study(name, values)
-        plan = self._plan(data, task, **asked)
-        more = {"on_stage": on_stage or silent, "about": self._about(command)}
-        with self._alone():
-            if chosen is None:
-                results = cost.run(self.base, self.store, plan, **more)
-                cost.write(results, Path(out))
-                return results["seconds"]
-            evaluation = studies.run_study(self.base, self.store, plan, *chosen, **more)
-        self._report(evaluation, Path(out))
-        return evaluation.seconds
-
-    def privacy(
-        self,
-        data: str | Path,
-        task: str,
-        out: str | Path,
-        *,
-        held_out: float = 0.2,
-        how: HeldOut = "random",
-        seed: int = 0,
-        command: str = "",
-        on_stage: OnStage | None = None,
-        **asked: Any,
-    ) -> float:
-        """Try to tell what shared pieces were trained on; the report goes to `out`. Returns the seconds.
-
-        Args:
-            held_out: share of each sharer's items that is not trained on, and `how` they are taken.
-            asked: as for `evaluate`.
-        """
-        _need_torch()
-        from idiolect.evals import privacy
-        from idiolect.evals.plan import silent
-
-        plan, shown = self._plan(data, task, **asked), on_stage or silent
-        with self._alone():
-            results = privacy.measure(
-                self.base, self.store, plan, held_out=held_out, how=how, seed=seed, on_stage=shown, about=self._about(command)
-            )
-        privacy.write(results, Path(out))
-        return results["seconds"]
-
-    def _about(self, command: str) -> dict[str, Any]:
-        return {"command": command, "versions": versions(), "hardware": hardware()}
-
-    def _plan(
-        self,
-        data: str | Path,
-        task: str,
-        *,
-        targets: int = 30,
-        arms: Sequence[str] | None = None,
-        options: TrainingOptions | None = None,
-        task_overrides: tuple[tuple[str, Any], ...] = (),
-        task_examples: int | None = 20_000,
-        k: int = 1,
-        free: bool = False,
-        sampling: Sampling | None = None,
-        pieces: PiecePlan | None = None,
-    ) -> Plan:
-        """Import an evaluation's people, and say what to do with them."""
-        from idiolect.engine.sampling import GREEDY
-        from idiolect.evals.arms import DEFAULT_ARMS
-        from idiolect.evals.plan import Plan, choose_targets
-        from idiolect.evals.pooling import PiecePlan
-
-        options = options or TrainingOptions()
-        stage_1 = TrainingOptions(options.preset, task_overrides)
-        chosen = get_task(task)
-        self._import_alone(data, chosen)
-        return Plan(
-            task=chosen,
-            targets=choose_targets(self.store, targets),
-            stage_1=stage_1.config("task").but(targets=self.modules("task", stage_1)),
-            stage_2=options.config("user").but(targets=self.modules("user", options)),
-            arms=tuple(arms) if arms else DEFAULT_ARMS,
-            k=k,
-            max_history=options.max_history,
-            task_examples=task_examples,
-            free=free,
-            sampling=sampling or GREEDY,
-            base_items=tuple(_further_items(data)),
-            pieces=pieces or PiecePlan(),
-        )
-
     # -- pieces of adapters ----------------------------------------------------------------------------------------
 
     @cached_property
     def pieces(self) -> Pieces:
         """Where people share pieces of their adapters, and newcomers get theirs assembled from them."""
-        _need_torch()
+        need_torch()
         from idiolect.pieces.desk import Pieces
 
         return Pieces(self.store, self._based, self._forget, self._forget_pool)
@@ -541,7 +288,7 @@ class Idiolect:
     @cached_property
     def unlearning(self) -> Unlearn:
         """Where knowledge is unlearned that lives in the base, a task adapter or somebody's adapter. Approximate."""
-        _need_torch()
+        need_torch()
         from idiolect.unlearn.desk import Unlearn
 
         return Unlearn(self.store, self._based, self._plain)
@@ -572,7 +319,7 @@ class Idiolect:
     # -- parts of the above ----------------------------------------------------------------------------------------
 
     def _recipe(self, task: str, options: TrainingOptions | None, stage: Stage) -> Recipe:
-        _need_torch()
+        need_torch()
         from idiolect.train.stages import Recipe
 
         options = options or TrainingOptions()
@@ -581,13 +328,6 @@ class Idiolect:
     def _fitted(self, recipe: Recipe, options: TrainingOptions | None, stage: Stage) -> Recipe:
         """The recipe with target modules that this base has."""
         return replace(recipe, config=recipe.config.but(targets=self.modules(stage, options)))
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the store for a long job, and first remove what a killed one left behind."""
-        with self.store.lock():
-            self.store.sweep()
-            yield
 
     @contextmanager
     def _run(self, kind: str, recipe: Recipe) -> Iterator[str]:
@@ -607,25 +347,10 @@ class Idiolect:
         finally:
             self.store.end_run(run_id, status, {})
 
-    def _import_alone(self, data: str | Path, task: Task) -> None:
-        """Import an evaluation's people; refuse a store with others in it, who would become targets or base people."""
-        report = self.import_history(data, task=task.name)
-        if report.n_conflicts:
-            raise InputError(
-                f"{report.n_conflicts} items or queries of {str(data)!r} differ from what the store at {self.store.place} "
-                "holds under the same id: the file was changed since; give another --out, or --store FOLDER"
-            )
-        given = report.n_people
-        if others := len(self.people()) - given:
-            raise InputError(
-                f"the store at {self.store.place} holds {others} people who are not in {str(data)!r}; "
-                "give this evaluation a store of its own: another --out, or --store FOLDER"
-            )
-
     def _base_people(self, task: Task, data: str | Path | None, users: Sequence[str]) -> Iterable[Person]:
         if data is not None:
             # LaMP's time split repeats a person's items with each question; in stage 1 they count once.
-            return merged(_checked(read_people(Path(data), task), task))
+            return merged(checked(read_people(Path(data), task), task))
         if not users:
             raise InputError(
                 "stage 1 needs base people: give --data FILE, or name people in the store who are nobody's targets"
@@ -699,23 +424,3 @@ class Idiolect:
         manifest = self.store.manifest(digest)
         person = Person(user, self.store.history(user), (query,))
         return next(iter(query_examples(person, task, retriever=manifest.retriever, k=manifest.k, seed=manifest.seed)))
-
-
-def _checked(people: Iterable[Person], task: Task) -> Iterator[Person]:
-    """The same people, every item looked at before any is kept."""
-    for person in people:
-        for item in person.history:
-            task.check_item(item)
-        yield person
-
-
-def _further_items(data: str | Path | None) -> Iterator[tuple[str, Item]]:
-    """The base items that stand beside a folder's people; a single file holds people only."""
-    return read_base_items(Path(data)) if data is not None and Path(data).is_dir() else iter(())
-
-
-def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise DependencyMissing("this needs torch, which is not installed; install it: pip install 'idiolect[local]'") from None

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from cli_running import documents, error_of, people, write_lines
 
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.house import TrainingOptions
+from idiolect.service import Idiolect
 from idiolect.store.store import Store
 
 

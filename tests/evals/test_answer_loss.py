@@ -9,8 +9,9 @@ import torch
 
 from idiolect.data.batch import Row, pack
 from idiolect.evals.results import ArmOutcome, Evaluation, OwnedQuery, summarize
+from idiolect.house import TrainingOptions
 from idiolect.model.bank import Bank
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.service import Idiolect
 from idiolect.train.stages import with_task_adapter
 
 FAST = TrainingOptions(overrides=(("epochs", 4), ("rank", 2), ("targets", ("q_proj", "v_proj")), ("learning_rate", 2e-2)))

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from idiolect.house import TrainingOptions
 from idiolect.pieces.gates import GATES
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.service import Idiolect
 
 TASK = "LaMP-3"
 FAST = TrainingOptions(

@@ -27,7 +27,7 @@ from idiolect.errors import (
 from idiolect.forget import forgetting, receipt
 from idiolect.forget.answers import take_out
 from idiolect.forget.planning import Options
-from idiolect.service import TrainingOptions
+from idiolect.house import TrainingOptions
 from idiolect.store.records import Parent
 
 BM25 = TrainingOptions(overrides=FAST.overrides, retriever="bm25", k=1)

@@ -31,6 +31,7 @@ from idiolect.errors import (
     ShapeError,
     TaskAdapterNotFound,
 )
+from idiolect.house import TrainingOptions
 from idiolect.model.files import header_of, read_peft
 from idiolect.model.pieces import PoolKey, read_assembled
 from idiolect.pieces import share as sharing
@@ -40,7 +41,7 @@ from idiolect.pieces.gates import GATES
 from idiolect.pieces.newcomers import Once
 from idiolect.pieces.select import Selection
 from idiolect.pieces.views import PoolView
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.service import Idiolect
 from idiolect.store.records import Parent
 from idiolect.train.schedule import learning_rates, total_steps
 from idiolect.types import Person

@@ -31,9 +31,10 @@ from idiolect.errors import (
     TaskAdapterNotFound,
     TaskFieldError,
 )
+from idiolect.house import TrainingOptions
 from idiolect.model.bank import Bank
 from idiolect.model.files import from_record
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.service import Idiolect
 from idiolect.store.records import Parent
 from idiolect.train import stages
 from idiolect.train.stages import with_task_adapter
@@ -572,7 +573,8 @@ def test_a_killed_run_is_completed_by_the_same_command(tmp_path, base_folder):
     data = write(tmp_path / "people.jsonl", *(record(name, 3) for name in names))
     code = """
         import sys
-        from idiolect.service import Idiolect, TrainingOptions
+        from idiolect.house import TrainingOptions
+        from idiolect.service import Idiolect
         store, base, data = sys.argv[1:]
         options = TrainingOptions(overrides=(("slots", 2), ("rank", 2), ("max_tokens", 160), ("seed", 1)))
         with Idiolect.open(store, base, device="cpu") as house:

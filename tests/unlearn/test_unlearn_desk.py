@@ -14,10 +14,11 @@ from idiolect.data.pairs import Pair, from_person
 from idiolect.data.tasks import get_task
 from idiolect.errors import AdapterNotFound, ConfigError, EmptyHistory, FileFormatError, InputError
 from idiolect.forget.planning import Options
+from idiolect.house import TrainingOptions
 from idiolect.model.base import load_base
 from idiolect.model.files import from_record, layout_of, read_peft
 from idiolect.pieces.gates import GATES
-from idiolect.service import Idiolect, TrainingOptions
+from idiolect.service import Idiolect
 from idiolect.store.records import Parent
 from idiolect.types import Rendered
 from idiolect.unlearn.acquire import acquire

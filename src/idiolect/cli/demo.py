@@ -42,7 +42,7 @@ from idiolect.types import Person, Query
 
 if TYPE_CHECKING:
     from idiolect.evals.results import Evaluation
-    from idiolect.service import TrainingOptions
+    from idiolect.house import TrainingOptions
 
 TASK = TASK_OF["labels"]
 ARMS = ("majority", "nonpers", "oppu", "stranger")
@@ -122,7 +122,7 @@ def demo(
 
 def _options(seed: int, modules: tuple[str, ...] | None) -> TrainingOptions:
     """The same for both stages."""
-    from idiolect.service import TrainingOptions
+    from idiolect.house import TrainingOptions
 
     return TrainingOptions(overrides=settings(seed=seed, targets=modules))
 

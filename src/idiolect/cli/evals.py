@@ -159,7 +159,7 @@ def evaluating(
     both: Stages,
 ) -> Iterator[Idiolect]:
     """The house of an evaluation: its store lies in the report's folder, where none is named."""
-    from idiolect.service import TrainingOptions
+    from idiolect.house import TrainingOptions
 
     private_folder(folder)  # before a store in it is made, and with it the folder, for everybody to read
     place = store or given_before(ctx).store or str(folder / "store")

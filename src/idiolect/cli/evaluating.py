@@ -12,7 +12,7 @@ from idiolect.cli.options import module_names, settings, training_options
 
 if TYPE_CHECKING:
     from idiolect.evals.pooling import PiecePlan
-    from idiolect.service import TrainingOptions
+    from idiolect.house import TrainingOptions
 
 DataOption = Annotated[Path, typer.Option("--data", metavar="FOLDER|FILE", help="People with queries: users.jsonl, LaMP …")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")]

@@ -13,7 +13,8 @@ import typer
 from idiolect.cli.output import note
 
 if TYPE_CHECKING:
-    from idiolect.service import Idiolect, Stage, TrainingOptions
+    from idiolect.house import Stage, TrainingOptions
+    from idiolect.service import Idiolect
 
 DEFAULT_BASE = "idiolect-tiny"
 
@@ -114,7 +115,7 @@ def training_options(
 
     from idiolect.config import preset as named
     from idiolect.errors import ConfigError
-    from idiolect.service import TrainingOptions
+    from idiolect.house import TrainingOptions
     from idiolect.types import Retriever
 
     if retriever not in get_args(Retriever):

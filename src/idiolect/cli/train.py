@@ -30,7 +30,8 @@ from idiolect.cli.progress import busy, training
 from idiolect.errors import InputError
 
 if TYPE_CHECKING:
-    from idiolect.service import Idiolect, TrainingOptions
+    from idiolect.house import TrainingOptions
+    from idiolect.service import Idiolect
     from idiolect.store.records import AdapterRow
     from idiolect.train.stages import StageReport
 
