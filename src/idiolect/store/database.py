@@ -16,7 +16,7 @@ from idiolect.errors import ConfigError, DependencyMissing, StoreBusy, StoreErro
 from idiolect.store.tables import REVISION
 from idiolect.types import seed_of
 
-Area = Literal["histories", "adapters"]
+Area = Literal["histories", "adapters", "game"]
 """What a transaction writes. Writers of one area wait for each other; on SQLite all writers do."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")

@@ -24,6 +24,7 @@ from idiolect.store import adapters, database, encryption, locks
 from idiolect.store.blobs import Blobs
 from idiolect.store.database import Database
 from idiolect.store.forgetting import Forgettings
+from idiolect.store.game.books import GameBooks
 from idiolect.store.keys import Keyring
 from idiolect.store.people import People
 from idiolect.store.pools import Pools
@@ -78,6 +79,11 @@ class Store(People, Shelf, Pools, Vault, Forgettings):
             rows.close()
             raise
         return store
+
+    @property
+    def game(self) -> GameBooks:
+        """The word game's rows."""
+        return GameBooks(self._rows)
 
     def close(self) -> None:
         self._rows.close()

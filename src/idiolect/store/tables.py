@@ -15,6 +15,8 @@
     settings                             what holds for the whole store, e.g. whether files are encrypted
     forgettings                          requests to forget: what is still to be done, and of finished ones only that they were
 
+The word game has tables of its own, in game/tables.py, which hang on these.
+
 Text that sorts is compared byte by byte on every database (PostgreSQL's "C" collation, SQLite's default), so that the
 same store gives the same order everywhere.
 """
@@ -36,7 +38,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that these tables are the outcome of."""
 
 metadata = MetaData()

@@ -1,0 +1,1 @@
+"""The word game's rows: players, rounds, answers, pairs, judgements."""

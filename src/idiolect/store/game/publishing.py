@@ -1,0 +1,155 @@
+"""What may be published: what real players who agreed to it gave together. And what was published so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+
+from idiolect.store.game.ledger import Ledger, record
+from idiolect.store.game.rounds import trusted
+from idiolect.store.game.tables import answers, complaints, judgements, pairs, players, releases, removals, rounds
+
+_HIDDEN_AT = 2
+"""Open complaints that hide a pair until a moderator has looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPair:
+    """What may be published of a base word and an answer, of consenting real players only.
+
+    Attributes:
+        n_players: who gave it, each once, by the round that counts.
+        first_at: when the first of them did; None if none did.
+        yes, no: who judged it; `yes_w` and `no_w` with their trust.
+        open: neither blocked nor waiting for a moderator.
+    """
+
+    key: str
+    n_players: int
+    first_at: float | None
+    oov: bool
+    yes: int
+    no: int
+    yes_w: float
+    no_w: float
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A base word: how many consenting real players answered it, and its pairs by key."""
+
+    n_players: int
+    pairs: Mapping[str, PublicPair]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRow:
+    """What was published, and when."""
+
+    release: str
+    at: float
+    rules: str
+    k_min: int
+    n_rows: int
+    digest: str
+
+
+class PublishingBook(Ledger):
+    """What is published."""
+
+    def n_consenting(self, at: float) -> int:
+        """Real players who had agreed by then that what they gave is published with what others gave, and still do."""
+        return self.connection.execute(select(func.count()).select_from(players).where(*_public(at))).scalar_one()
+
+    def published(self, prompt: int, at: float) -> Published:
+        """What consenting real, trusted players gave and judged of a base word."""
+        c = rounds.c
+        played = rounds.join(players, players.c.id == c.player)
+        counted = (c.prompt == prompt, c.counts == 1, c.closed_at <= at, trusted(), *_public(at))
+        n = self.connection.execute(select(func.count(c.player.distinct())).select_from(played).where(*counted)).scalar_one()
+        given = (
+            select(answers.c.key, func.count(c.player.distinct()), func.min(c.closed_at))
+            .select_from(played.join(answers, answers.c.round == c.id))
+            .where(*counted, answers.c.status == "accepted", answers.c.pasted == 0)
+            .group_by(answers.c.key)
+        )
+        gave = {key: (n_players, first) for key, n_players, first in self.connection.execute(given)}
+        votes = self._public_votes(prompt, at)
+        open_ = self._open_pairs(prompt)
+        oov = dict(self.connection.execute(select(pairs.c.key, pairs.c.oov).where(pairs.c.prompt == prompt)).tuples())
+        made = {}
+        for key in sorted({*gave, *votes}):
+            yes, no, yes_w, no_w = votes.get(key, (0, 0, 0.0, 0.0))
+            made[key] = PublicPair(
+                key, *gave.get(key, (0, None)), bool(oov.get(key, 0)), yes, no, yes_w, no_w, open_.get(key, True)
+            )
+        return Published(n, made)
+
+    def given_keys(self, prompt: int, keys: Iterable[str]) -> set[str]:
+        """Those of these keys that anybody ever gave to a base word."""
+        where = (rounds.c.prompt == prompt, answers.c.key.in_(list(keys)))
+        joined = select(answers.c.key).join(rounds, rounds.c.id == answers.c.round)
+        return set(self.connection.execute(joined.where(*where)).scalars())
+
+    def rules_played(self, at: float) -> dict[str, int]:
+        """Rounds that counted of consenting real players, by the rules they were played under."""
+        c = rounds.c
+        where = (c.counts == 1, c.closed_at <= at, trusted(), *_public(at))
+        query = select(c.rules, func.count()).join(players, players.c.id == c.player).where(*where).group_by(c.rules)
+        return dict(sorted(self.connection.execute(query).tuples()))
+
+    def _public_votes(self, prompt: int, at: float) -> dict[str, tuple[int, int, float, float]]:
+        c = judgements.c
+        trust = players.c.trust_a / (players.c.trust_a + players.c.trust_b)
+        where = (c.prompt == prompt, c.verdict.in_(("yes", "no")), c.kind.not_like("gold%"), c.judged_at <= at)
+        query = (
+            select(c.key, c.verdict, func.count(), func.sum(trust))
+            .join(players, players.c.id == c.player)
+            .where(*where, trusted(), *_public(at))
+            .group_by(c.key, c.verdict)
+        )
+        found: dict[str, tuple[int, int, float, float]] = {}
+        for key, verdict, n, weight in self.connection.execute(query):
+            yes, no, yes_w, no_w = found.get(key, (0, 0, 0.0, 0.0))
+            found[key] = (n, no, weight, no_w) if verdict == "yes" else (yes, n, yes_w, weight)
+        return found
+
+    def _open_pairs(self, prompt: int) -> dict[str, bool]:
+        """Of each known pair: whether it is neither blocked, nor complained about, nor waiting for a moderator."""
+        c = pairs.c
+        open_complaints = (
+            select(func.count())
+            .where(complaints.c.pair == c.id, complaints.c.status == "open")
+            .correlate(pairs)
+            .scalar_subquery()
+        )
+        query = select(c.key, c.state, c.decided, c.review, open_complaints.label("n_open")).where(c.prompt == prompt)
+        return {
+            row.key: row.state != "blocked"
+            and row.decided in (None, "shown")
+            and not (row.review and row.decided != "shown")
+            and row.n_open < _HIDDEN_AT
+            for row in self.connection.execute(query)
+        }
+
+    # -- releases --------------------------------------------------------------------------------------------------
+
+    def releases(self) -> list[ReleaseRow]:
+        """Oldest first."""
+        return [record(ReleaseRow, row) for row in self.connection.execute(select(releases).order_by(releases.c.id))]
+
+    def add_release(self, **values: Any) -> None:
+        self._add(releases, **values)
+
+    def removals_since(self, at: float) -> int:
+        """Players who had everything of theirs removed since then."""
+        return self.connection.execute(select(func.count()).select_from(removals).where(removals.c.at > at)).scalar_one()
+
+
+def _public(at: float) -> tuple[ColumnElement[bool], ...]:
+    """Real players whose answers may be published with others'."""
+    return players.c.kind != "simulated", players.c.consent_aggregate <= at
