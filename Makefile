@@ -52,8 +52,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv .venv
 
 $(LOCAL): pyproject.toml | $(BIN)/python
-	@echo "Installing idiolect with what training and serving need (once, a few minutes) …"
-	@$(PIP) -e ".[local]" | $(LINES)
+	@echo "Installing idiolect with what training, serving and the game need (once, a few minutes) …"
+	@$(PIP) -e ".[local,serve]" | $(LINES)
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python

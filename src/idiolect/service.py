@@ -369,10 +369,12 @@ class Idiolect(Evaluating):
             )
 
     def _check_trainable(self, user: str, task: Task) -> None:
-        items = self.store.history(user)
+        history = self.store.history(user)
+        items = task.own(history)
         if not items:
+            of = f" of {task.name}" if history else ""
             raise EmptyHistory(
-                f"user {user!r} has no items; import a history first: idiolect history import FILE --user {user}"
+                f"user {user!r} has no items{of}; import a history first: idiolect history import FILE --user {user}"
             )
         for item in items:
             task.check_item(item)

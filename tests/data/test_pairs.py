@@ -189,6 +189,8 @@ def test_every_task_gives_pairs_with_a_cue(name):
     fields = {field: "one: two\nthree" for field in task.fields}
     if task.labels:
         fields[task.target_field] = task.labels[0] if name != "LaMP-1" else "words"
+    if name == "NYM-2":  # the label is the place of the answer among the candidates
+        fields |= {"candidates": "one, two, three, four", "output": "one"}
     item = Item("i", fields)
     (pair,) = from_person(Person("p", (item,)), task)
     trained = render(task.example_from_item(item), tokenizer, 4096, reserve=64)

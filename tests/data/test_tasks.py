@@ -18,8 +18,12 @@ SAMPLES = {
     "LaMP-6": {"text": "See you at noon.", "title": "Lunch"},
     "LaMP-7": {"text": "what a day"},
     "movie-rating": {"title": "Alien (1979)", "description": "A crew wakes.", "score": "5"},
+    "NYM-1": {"claim": "chess is a kind of sport", "output": "no"},
+    "NYM-2": {"question": "Name parts of: BICYCLE", "candidates": "seat, wheel, chain, bell", "output": "wheel"},
+    "NYM-3": {"question": "Name parts of: BICYCLE", "output": "wheel, seat"},
 }
-PAIRED = [name for name, task in TASKS.items() if task.paired]
+# NYM-2 asks with candidates, which no content alone can: see test_nym_tasks.
+PAIRED = [name for name, task in TASKS.items() if task.paired and name != "NYM-2"]
 
 # LaMP's own questions end in these words; what follows is the content.
 LAMP_INPUTS = {
@@ -31,6 +35,8 @@ LAMP_INPUTS = {
     "LaMP-6": "Generate a subject for the following email: See you at noon.",
     "LaMP-7": "Paraphrase the following tweet without any explanation before or after it: what a day",
     "movie-rating": "What score? movie: Alien (1979) description: A crew wakes.",
+    "NYM-1": "Accepted? claim: chess is a kind of sport",
+    "NYM-3": "Which? question: Name parts of: BICYCLE",
 }
 
 
@@ -44,7 +50,7 @@ def sample(name: str) -> Item:
 
 def test_every_task_has_a_sample():
     assert set(SAMPLES) == set(TASKS)
-    assert len(TASKS) == 9
+    assert len(TASKS) == 12
     assert len(NEWS_CATEGORIES) == len(MOVIE_TAGS) == 15
 
 
@@ -119,7 +125,7 @@ def test_a_rating_is_spelled_as_its_label(given, label):
     assert TASKS["movie-rating"].example_from_item(Item("i", {**SAMPLES["movie-rating"], "score": given})).target == label
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name != "LaMP-1"])
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in ("LaMP-1", "NYM-2")])
 def test_an_input_without_the_marker_is_refused(name):
     task = TASKS[name]
     with pytest.raises(InputError, match=rf"'q1'.*lacks the marker of {name}") as caught:
@@ -173,11 +179,11 @@ def test_documents_show_content_and_answer_and_the_index_does_not_hold_labels(na
     task = TASKS[name]
     item = sample(name)
     shown = task.document(item)
-    for field in task.fields if name != "LaMP-1" else ["title"]:
+    for field in {"LaMP-1": ["title"], "NYM-2": ["question", "output"]}.get(name, task.fields):
         assert item.fields[field] in shown
     assert task.retrieval_text(item)
     if task.labels and task.paired:
-        assert item.fields[task.target_field] not in task.retrieval_text(item)
+        assert task.answer_of(item) not in task.retrieval_text(item)
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -199,7 +205,7 @@ def test_get_task_by_name():
 def test_room_for_answers():
     assert {name: task.max_new_tokens for name, task in TASKS.items()} == {
         "LaMP-1": 8, "LaMP-2N": 8, "LaMP-2M": 8, "LaMP-3": 8, "LaMP-4": 64, "LaMP-5": 64, "LaMP-6": 64, "LaMP-7": 128,
-        "movie-rating": 8,
+        "movie-rating": 8, "NYM-1": 8, "NYM-2": 8, "NYM-3": 64,
     }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_rounds_beyond_the_day_are_marked(table: Table) -> None:
 
 def test_answers_count_until_a_moment_after_the_deadline(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key)
+    round = table.game.rounds.issue(me.key, mode="classic")
     table.clock.tick(500)  # reading the rules takes no time from the round
     started = table.game.rounds.start(me.key, round.round)
     assert started.deadline_at == table.clock() + 20
@@ -154,7 +154,7 @@ def test_finishing_twice_gives_one_report(table: Table) -> None:
 @pytest.mark.parametrize("timing", ["1x", "2x", "10x", "off"])
 def test_time_is_chosen_before_the_round(table: Table, timing: rules.Timing) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key, timing=timing)
+    round = table.game.rounds.issue(me.key, mode="classic", timing=timing)
     assert round.seconds == {"1x": 20, "2x": 40, "10x": 200, "off": None}[timing]
     table.game.rounds.start(me.key, round.round)
     table.clock.tick(199)
@@ -164,7 +164,7 @@ def test_time_is_chosen_before_the_round(table: Table, timing: rules.Timing) -> 
 
 def test_starting_again_does_not_stop_the_clock(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key)
+    round = table.game.rounds.issue(me.key, mode="classic")
     first = table.game.rounds.start(me.key, round.round)
     table.clock.tick(7)
     assert table.game.rounds.start(me.key, round.round) == first
@@ -172,7 +172,7 @@ def test_starting_again_does_not_stop_the_clock(table: Table) -> None:
 
 def test_the_server_closes_what_nobody_finishes(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key)
+    round = table.game.rounds.issue(me.key, mode="classic")
     table.game.rounds.start(me.key, round.round)
     table.game.rounds.answer(me.key, round.round, 0, "wheel")
     table.clock.tick(20 + rules.CLOSE_S)
@@ -188,7 +188,7 @@ def test_the_server_closes_what_nobody_finishes(table: Table) -> None:
 def test_a_server_that_was_gone_settles_what_was_running(table: Table, store: Store) -> None:
     others = table.crowd(4, "seat")
     me = table.player("me")
-    round = table.game.rounds.issue(me.key)
+    round = table.game.rounds.issue(me.key, mode="classic")
     table.game.rounds.start(me.key, round.round)
     table.game.rounds.answer(me.key, round.round, 0, "seat")
     table.clock.tick(3600)
@@ -216,7 +216,7 @@ def test_the_clock_goes_on_evenly_when_the_computers_time_is_set(monkeypatch: py
 
 def test_rounds_of_others_are_not_there(table: Table) -> None:
     me, other = table.player("me"), table.player("other")
-    round = table.game.rounds.issue(me.key)
+    round = table.game.rounds.issue(me.key, mode="classic")
     for name in (round.round, "no-such-round", "\0", "\ud800"):
         with pytest.raises(NotYours):
             table.game.rounds.start(other.key, name)
@@ -226,24 +226,24 @@ def test_rounds_of_others_are_not_there(table: Table) -> None:
 
 def test_a_player_has_one_open_round(table: Table) -> None:
     me = table.player("me")
-    first = table.game.rounds.issue(me.key)
-    second = table.game.rounds.issue(me.key)  # the first was never seen
+    first = table.game.rounds.issue(me.key, mode="classic")
+    second = table.game.rounds.issue(me.key, mode="classic")  # the first was never seen
     assert table.game.rounds.current(me.key) == second
     with pytest.raises(RoundClosed):
         table.game.rounds.start(me.key, first.round)
     table.game.rounds.start(me.key, second.round)
     with pytest.raises(OneOpenRound) as refused:
-        table.game.rounds.issue(me.key)
+        table.game.rounds.issue(me.key, mode="classic")
     assert refused.value.round == second.round
     table.clock.tick(100)
-    third = table.game.rounds.issue(me.key)
+    third = table.game.rounds.issue(me.key, mode="classic")
     assert table.game.rounds.report(me.key, second.round).round.close_reason == "expired"
     assert table.game.rounds.current(me.key) == third
 
 
 def test_a_number_holds_one_answer(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key).round
+    round = table.game.rounds.issue(me.key, mode="classic").round
     with pytest.raises(RoundClosed):
         table.game.rounds.answer(me.key, round, 0, "wheel")
     table.game.rounds.start(me.key, round)
@@ -259,7 +259,7 @@ def test_a_number_holds_one_answer(table: Table) -> None:
 
 def test_forty_answers_are_enough(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key).round
+    round = table.game.rounds.issue(me.key, mode="classic").round
     table.game.rounds.start(me.key, round)
     for seq in range(rules.MAX_ANSWERS):
         table.game.rounds.answer(me.key, round, seq, f"part {seq}")
@@ -283,7 +283,7 @@ STRANGE = {
 def test_whatever_is_typed_is_kept_and_read(table: Table, name: str) -> None:
     text, status = STRANGE[name]
     me = table.player("me")
-    round = table.game.rounds.issue(me.key).round
+    round = table.game.rounds.issue(me.key, mode="classic").round
     table.game.rounds.start(me.key, round)
     assert table.game.rounds.answer(me.key, round, 0, text, ms=-5).status == status
     (kept,) = table.game.rounds.entered(me.key, round)
@@ -294,7 +294,7 @@ def test_whatever_is_typed_is_kept_and_read(table: Table, name: str) -> None:
 
 def test_a_page_without_scripts_sends_all_at_once(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key).round
+    round = table.game.rounds.issue(me.key, mode="classic").round
     table.game.rounds.start(me.key, round)
     table.game.rounds.answer(me.key, round, 0, "wheel")
     report = table.game.rounds.finish(me.key, round, ["wheel", " ", "seat", "bell"])
@@ -305,7 +305,7 @@ def test_a_locked_database_loses_nothing(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store", timeout_s=0.05) as store:
         table = Table(store)
         me = table.player("me")
-        round = table.game.rounds.issue(me.key).round
+        round = table.game.rounds.issue(me.key, mode="classic").round
         table.game.rounds.start(me.key, round)
         other = sqlite3.connect(tmp_path / "store" / "idiolect.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -362,7 +362,7 @@ def test_a_skipped_word_stays_away(store: Store) -> None:
     table = Table(store, small([("mero", "bicycle"), ("mero", "tree")]))
     me = table.player("me")
     for _ in range(3):
-        round = table.game.rounds.issue(me.key)
+        round = table.game.rounds.issue(me.key, mode="classic")
         table.game.rounds.start(me.key, round.round)
         _, word = table.game.rounds.round(me.key, round.round)
         assert word is not None
@@ -377,7 +377,7 @@ def test_a_skipped_word_stays_away(store: Store) -> None:
 
 def test_a_round_with_an_answer_is_not_skipped(table: Table) -> None:
     me = table.player("me")
-    round = table.game.rounds.issue(me.key).round
+    round = table.game.rounds.issue(me.key, mode="classic").round
     table.game.rounds.start(me.key, round)
     table.game.rounds.answer(me.key, round, 0, "bicycle")
     table.game.rounds.answer(me.key, round, 1, "wheel")

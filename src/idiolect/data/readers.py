@@ -8,6 +8,7 @@ What is read is told by its content:
 | array of `{"id", "input", "profile"}`, perhaps `user_id` | LaMP's `*_questions.json`; golds in `*_outputs.json` beside it |
 | lines of `{"user_id", "profile", "query"}` | `users.jsonl`, `users.jsonl.gz` |
 | lines of `{"user_id", "id", "date", fields…}` | plain items; without `user_id` where `user` is given |
+| lines of `{"source": "nyms", "user", "id", "t", …}` | what a player of the word game did; see `nyms` |
 
 The same person may come more than once: LaMP's time split scatters a user's questions over gigabytes, and collecting them
 would take as much memory. Whoever reads merges by user id and item id (the store does; `merged` does in memory).
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from idiolect.data.files import first_byte, json_array, json_lines
+from idiolect.data.nyms import event_item, is_event
 from idiolect.data.records import in_order, item_of, list_of, mapping_of, person_of, problem, query_of, required_text
 from idiolect.data.tasks import Task
 from idiolect.errors import InputError
@@ -183,12 +185,13 @@ def _from_lines(file: Path, task: Task | None, user: str | None) -> Iterator[Per
             continue
         if "golds" in record:
             raise problem(where, "golds", "this is a file of answers", "give the *_questions.json beside it")
-        its_owner = _owner(record, where, user)
+        event = is_event(record)
+        its_owner = required_text(record, "user", where) if event else _owner(record, where, user)
         if items and (its_owner != owner or len(items) == _ITEMS_AT_ONCE):
             yield Person(owner, in_order(items))
             items = []
         owner = its_owner
-        items.append(item_of(record, where, task))
+        items.append(event_item(record, where) if event else item_of(record, where, task))
     if items:
         yield Person(owner, in_order(items))
 

@@ -136,7 +136,8 @@ def _year_first(date: str, where: str) -> str:
 
 def _check(item: Item, task: Task, where: str) -> None:
     try:
-        task.check_item(item)
+        if task.owns(item):
+            task.check_item(item)
     except (TaskFieldError, LabelError) as error:
         raise FileFormatError(f"{where}: {error}") from None
 

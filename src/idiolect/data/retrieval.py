@@ -91,11 +91,12 @@ class PrefixBM25:
 class History:
     """One person's items in time order, ready to be asked for the most relevant earlier ones.
 
-    Items are ordered by date, then by arrival; items of the same day count as earlier if they arrived earlier.
+    Items are ordered by date, then by arrival; items of the same day count as earlier if they arrived earlier. Items of other
+    tasks are left out.
     """
 
     def __init__(self, items: Iterable[Item], task: Task, person_id: str = ""):
-        self.items: tuple[Item, ...] = tuple(sorted(items, key=lambda item: date_key(item.date)))
+        self.items: tuple[Item, ...] = tuple(sorted(task.own(items), key=lambda item: date_key(item.date)))
         self.task = task
         self.person_id = person_id
         self._index: PrefixBM25 | None = None
@@ -169,7 +170,7 @@ class History:
 def history_examples(
     person: Person, task: Task, *, retriever: Retriever = "none", k: int = 0, profile: str | None = None, seed: int = 0
 ) -> Iterator[Example]:
-    """Stage 2's examples: one per item, oldest first, each with what was retrieved from before it.
+    """Stage 2's examples: one per item of the task, oldest first, each with what was retrieved from before it.
 
     Raises:
         TaskFieldError, LabelError: as `Task.example_from_item`.

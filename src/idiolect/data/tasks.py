@@ -8,13 +8,14 @@ Both ways end in the same `ask`, so a person's adapter is trained on the very wo
 constant and stands before the content, so that the prompts of one person (and of one task) share a prefix.
 
 Sources: LaMP, Salemi et al. 2023, arXiv:2304.11406 (tasks, fields, labels, the markers in `input`); OPPU, Tan et al.
-2024, arXiv:2402.04401 (how a history item becomes a training pair). The wording of the prompts is our own.
+2024, arXiv:2402.04401 (how a history item becomes a training pair). The wording of the prompts is our own. The tasks of the
+word game are our own too; one history holds items of all of them, and each task takes its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -31,6 +32,11 @@ MOVIE_TAGS = (
 )  # fmt: skip
 SCORES = ("1", "2", "3", "4", "5")
 CHOICES = ("[1]", "[2]")
+CANDIDATES = ("[1]", "[2]", "[3]", "[4]")
+
+
+TASK_FIELD = "task"
+"""An item may say in this field which task it is of, where one history holds items of several."""
 
 
 class Asked(NamedTuple):
@@ -48,8 +54,8 @@ class Task:
 
     Attributes:
         name: as LaMP's papers write it, e.g. "LaMP-2N".
-        kind: "label" and "rating" choose from `labels`; "text" writes freely.
-        labels: the answers that count, in the order of the prompt; () for "text".
+        kind: "label" and "rating" choose from `labels`; "text" writes freely, and so does "list", answers with commas between.
+        labels: the answers that count, in the order of the prompt; () for "text" and "list".
         fields: what an item must have; the last one is the answer.
         instruction: stands before the content, ends with the content's name.
         content: template of the content in an item's fields.
@@ -63,7 +69,7 @@ class Task:
     """
 
     name: str
-    kind: Literal["label", "rating", "text"]
+    kind: Literal["label", "rating", "text", "list"]
     fields: tuple[str, ...]
     instruction: str
     content: str
@@ -112,6 +118,18 @@ class Task:
     def check_item(self, item: Item) -> None:
         """Raise what `example_from_item` would raise, if anything."""
         self._asked_by_item(item)
+
+    def owns(self, item: Item) -> bool:
+        """Whether an item is of this task: one that names its task is of that one only, any other is of whichever is asked."""
+        return item.fields.get(TASK_FIELD, self.name) == self.name
+
+    def own(self, items: Iterable[Item]) -> tuple[Item, ...]:
+        """Those of these items that are of this task, in their order."""
+        return tuple(item for item in items if self.owns(item))
+
+    def answer_of(self, item: Item) -> str:
+        """What the person answered, in the spelling of the labels. Raises as `example_from_item`."""
+        return self._target(item)
 
     # ------------------------------------------------------------------ retrieval
 
@@ -258,6 +276,59 @@ class TweetTask(Task):
         return Asked("", "", self.cue, self._field(item, "text"))
 
 
+class FirstTask(Task):
+    """NYM-2: which of four answers did this player give first? The other three are others' frequent ones.
+
+    The candidates stand in the cue, which truncation never touches, both in training and when asked.
+    """
+
+    _ASKED = re.compile(
+        r'"(?P<question>.*)", which did they say first\? '
+        r"\[1\]: (?P<one>.*) \[2\]: (?P<two>.*) \[3\]: (?P<three>.*) \[4\]: (?P<four>.*)",
+        re.DOTALL,
+    )
+
+    def query_input(self, content: str, candidates: Sequence[str] = ("…",) * 4) -> str:
+        options = " ".join(f"{label}: {one}" for label, one in zip(self.labels, candidates, strict=True))
+        return f'{self.opening}"{content}", which did they say first? {options}'
+
+    def document(self, item: Item) -> str:
+        return f"{self._name} {self._content(item)}\n{self.cue} {self._field(item, 'output')}"
+
+    @property
+    def _name(self) -> str:
+        return self.instruction.rsplit("\n", 1)[-1]
+
+    def _content(self, item: Item) -> str:
+        return self._field(item, "question")
+
+    def _target(self, item: Item) -> str:
+        candidates, chosen = self.candidates(item), self._field(item, "output")
+        if len(candidates) != len(self.labels) or chosen not in candidates:
+            raise LabelError(
+                f"item {item.id!r}: field 'output' is not one of {len(self.labels)} candidates; {self.name} needs it"
+            )
+        return self.labels[candidates.index(chosen)]
+
+    def candidates(self, item: Item) -> list[str]:
+        """The four answers to choose from."""
+        return [one.strip() for one in self._field(item, "candidates").split(",")]
+
+    def _asked_by_item(self, item: Item) -> Asked:
+        target = self._target(item)
+        return Asked(self.instruction, self._content(item), self._options(self.candidates(item)), target)
+
+    def _asked_by_query(self, query: Query) -> Asked:
+        found = self._ASKED.search(query.input)
+        parts = [part.strip() for part in found.groups()] if found else []
+        if not found or not all(parts):
+            raise InputError(f"query {query.id!r}: input lacks question or candidates; write it as: {self.query_input('…')}")
+        return Asked(self.instruction, parts[0], self._options(parts[1:]), self._gold(query))
+
+    def _options(self, candidates: Sequence[str]) -> str:
+        return "\n".join([*(f"{label}: {one}" for label, one in zip(self.labels, candidates, strict=True)), self.cue])
+
+
 _NEWS = ", ".join(NEWS_CATEGORIES)
 _TAGS = ", ".join(MOVIE_TAGS)
 
@@ -323,6 +394,27 @@ TASKS: dict[str, Task] = {
             content="{title} description: {description}", cue="score:", indexed=("title", "description"),
             opening="Which score, 1 to 5, would this viewer give? movie: ", marker=r"\bmovie:(?:\s|$)",
             labels=SCORES, max_new_tokens=8,
+        ),
+        Task(
+            "NYM-1", "label", ("claim", "output"),
+            instruction="Would this player accept it, yes or no?\nclaim:",
+            content="{claim}", cue="accepted:", indexed=("claim",),
+            opening="Would this player accept it, yes or no? claim: ", marker=r"\bclaim:(?:\s|$)",
+            labels=("yes", "no"), max_new_tokens=8,
+        ),
+        FirstTask(
+            "NYM-2", "label", ("question", "candidates", "output"),
+            instruction="Which of the answers did this player give first?\nquestion:",
+            content="{question}", cue="first:", indexed=("question", "output"),
+            opening="For this player and the question ", marker=r"\bquestion\s+(?=\")",
+            labels=CANDIDATES, max_new_tokens=8,
+        ),
+        Task(
+            "NYM-3", "list", ("question", "output"),
+            instruction="List this player's answers in order, with commas between them.\nquestion:",
+            content="{question}", cue="answers:", indexed=("question", "output"),
+            opening="List this player's answers in order, with commas between them. question: ",
+            marker=r"\bquestion:(?:\s|$)",
         ),
     )
 }  # fmt: skip

@@ -59,7 +59,7 @@ def global_median(histories: Iterable[Sequence[str]]) -> str:
 
 
 def majority(kind: Kind, targets: Sequence[str]) -> str | None:
-    """The answer of the arm "majority" for this person: own majority label, own mean rating, None for text."""
+    """The answer of the arm "majority" for this person: own majority label, own mean rating, None for free text."""
     own = {"label": own_majority, "rating": own_mean}.get(kind)
     return own(targets) if own else None
 
@@ -68,11 +68,13 @@ _OWN: Mapping[Kind, Mapping[str, Callable[[Sequence[str]], str]]] = {
     "label": {"own majority": own_majority},
     "rating": {"own mean": own_mean, "own median": own_median},
     "text": {},
+    "list": {},
 }
 _GLOBAL: Mapping[Kind, Mapping[str, Callable[[Iterable[Sequence[str]]], str]]] = {
     "label": {"global majority": global_majority},
     "rating": {"global mean": global_mean, "global median": global_median},
     "text": {},
+    "list": {},
 }
 
 

@@ -38,7 +38,7 @@ from idiolect.model.base import Base
 from idiolect.pieces.scoring import example_losses
 from idiolect.pieces.select import Sharers
 from idiolect.store.store import Store
-from idiolect.train.stages import by_any, newest, stage_one, stage_two, train_pooled, with_task_adapter
+from idiolect.train.stages import by_any, newest, of_task, stage_one, stage_two, train_pooled, with_task_adapter
 from idiolect.train.trainer import Progress
 from idiolect.types import Person, digest_of
 
@@ -296,9 +296,8 @@ def _majority(run: _Run) -> ArmOutcome | None:
 
 def _targets(run: _Run) -> dict[str, list[str]]:
     """The true answers in each target's (used) history, oldest first."""
-    task = run.plan.task
-    field_name = task.target_field
-    return {p.id: [i.fields[field_name].strip() for i in newest(p, run.plan.max_history)] for p in run.people}
+    task, most = run.plan.task, run.plan.max_history
+    return {p.id: [task.answer_of(item) for item in newest(of_task(p, task), most)] for p in run.people}
 
 
 def _adapters(run: _Run, name: str) -> dict[str, str]:
@@ -346,7 +345,7 @@ def _evaluation(
     plan = run.plan
     owner = {query.key: query.user_id for query in queries}
     golds = {query.key: query.gold for query in queries}
-    counted = plan.task.paired and plan.task.kind != "text"
+    counted = plan.task.paired and plan.task.kind not in ("text", "list")
     floors = floor_scores(plan.task.kind, _targets(run), golds, owner, plan.task.labels) if counted else {}
     return Evaluation(
         task=plan.task.name,

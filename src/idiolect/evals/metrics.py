@@ -1,4 +1,4 @@
-"""LaMP's metrics: accuracy and macro-F1, MAE and RMSE, ROUGE-1 and ROUGE-L.
+"""LaMP's metrics: accuracy and macro-F1, MAE and RMSE, ROUGE-1 and ROUGE-L; and for lists of answers recall and Jaccard.
 
 All queries are pooled (micro over people). The first metric of a kind is its primary one: the one that is kept per query,
 and that arms are compared on.
@@ -21,7 +21,7 @@ import numpy as np
 from idiolect.errors import DependencyMissing, InputError, LabelError, MismatchError
 from idiolect.types import canonical_json
 
-Kind = Literal["label", "rating", "text"]
+Kind = Literal["label", "rating", "text", "list"]
 
 LOWEST, HIGHEST = 1.0, 5.0
 """The ends of the rating scale."""
@@ -30,7 +30,11 @@ METRICS: Mapping[Kind, tuple[str, ...]] = {
     "label": ("accuracy", "f1"),
     "rating": ("mae", "rmse"),
     "text": ("rouge1", "rougeL"),
+    "list": ("recall@5", "jaccard"),
 }
+
+RECALLED = 5
+"""Answers of a list that are looked at for recall: its first ones."""
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
@@ -71,6 +75,7 @@ def score(kind: Kind, golds: Mapping[str, str], predictions: Mapping[str, str], 
     * rating: stripped, then read as a number. An invalid or non-finite answer is replaced by the end of the scale that
       is farthest from the gold (above 3: 1.0, else 5.0). A finite number is NOT clipped to the scale, as in LaMP:
       "7" for a gold 5 is an error of 2, so that figures stay comparable; a model that answers off the scale pays for it.
+    * list: both sides are split at commas; blanks, repetitions and case do not count. See `recall_at` and `jaccard`.
     * text: ROUGE-1 and ROUGE-L F-measure without stemming, one reference. The scorer sees only a-z and 0-9.
 
     Args:
@@ -112,7 +117,12 @@ def check_golds(kind: Kind, golds: Iterable[str], labels: Sequence[str] = ()) ->
     if not gold_list:
         raise InputError("there are no queries to score; give people who have queries with golds")
     if bad:
-        wanted = {"label": "one of the task's labels", "rating": f"a number from {LOWEST:g} to {HIGHEST:g}", "text": "text"}
+        wanted = {
+            "label": "one of the task's labels",
+            "rating": f"a number from {LOWEST:g} to {HIGHEST:g}",
+            "text": "text",
+            "list": "a list",
+        }
         raise LabelError(
             f"{len(bad)} of {len(gold_list)} golds are not {wanted[kind]} (first: query number {bad[0] + 1}); mend the data"
         )
@@ -123,6 +133,8 @@ def _gold_test(kind: Kind, labels: Sequence[str]) -> Callable[[str], bool]:
         return lambda gold: (value := _number(gold)) is not None and LOWEST <= value <= HIGHEST
     if kind == "text":
         return bool
+    if kind == "list":
+        return lambda gold: bool(listed(gold))
     known = {label.strip() for label in labels}
     if len(known) != len(labels) or not known:
         raise LabelError(f"a label task needs a list of distinct labels, not {list(labels)!r}")
@@ -213,8 +225,33 @@ def _rouge_scorer() -> Any:
     return RougeScorer(list(METRICS["text"]), use_stemmer=False)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The answers of a list with commas between them, each once, in order: "Wheel, seat,, wheel" → (wheel, seat)."""
+    return tuple(dict.fromkeys(one for part in text.split(",") if (one := " ".join(part.split()).casefold())))
+
+
+def recall_at(k: int, gold: Sequence[str], found: Sequence[str]) -> float:
+    """Share of the true answers that are among the first k found, of as many as could be: |G ∩ F[:k]| / min(k, |G|)."""
+    return len(set(gold) & set(found[:k])) / min(k, len(set(gold)))
+
+
+def jaccard(one: Iterable[str], other: Iterable[str]) -> float:
+    """|A ∩ B| / |A ∪ B|; 1 for two empty sets."""
+    a, b = set(one), set(other)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def _score_lists(pairs: _Pairs, _labels: Sequence[str]) -> _Scored:
+    read = [(listed(gold), listed(answer)) for gold, answer in pairs]
+    recalls = [recall_at(RECALLED, gold, found) for gold, found in read]
+    likeness = [jaccard(gold, found) for gold, found in read]
+    metrics = {"recall@5": float(np.mean(recalls)), "jaccard": float(np.mean(likeness))}
+    return metrics, recalls, sum(not found for _, found in read)
+
+
 _SCORERS: Mapping[Kind, Callable[[_Pairs, Sequence[str]], _Scored]] = {
     "label": _score_labels,
     "rating": _score_ratings,
     "text": _score_texts,
+    "list": _score_lists,
 }

@@ -23,8 +23,14 @@ UNITS = {
     "accuracy": "accuracy (share of queries)",
     "mae": "mean absolute error (points of the scale)",
     "rouge1": "ROUGE-1 (F-measure)",
+    "recall@5": "recall of the person's answers in the first five",
 }
-DELTA_UNITS = {"accuracy": "difference in accuracy", "mae": "difference in MAE (points)", "rouge1": "difference in ROUGE-1"}
+DELTA_UNITS = {
+    "accuracy": "difference in accuracy",
+    "mae": "difference in MAE (points)",
+    "rouge1": "difference in ROUGE-1",
+    "recall@5": "difference in recall@5",
+}
 
 _DPI = 150
 _TITLE_CHARACTERS = 58

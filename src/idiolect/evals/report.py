@@ -46,7 +46,10 @@ _LOSS_NOTE = (
 Results = Mapping[str, Any]
 """The content of `results.json`."""
 
-_NAMES = {"accuracy": "accuracy", "f1": "macro-F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
+_NAMES = {
+    "accuracy": "accuracy", "f1": "macro-F1", "mae": "MAE", "rmse": "RMSE", "rouge1": "ROUGE-1", "rougeL": "ROUGE-L",
+    "recall@5": "recall@5", "jaccard": "Jaccard",
+}  # fmt: skip
 
 
 def write(evaluation: Evaluation, folder: Path) -> dict[str, Any]:

@@ -1,9 +1,15 @@
 """The word game with its desks, on one store.
 
-with Store.open() as store:
-    game = Game(store)
-    game.prepare()
-    round = game.rounds.issue(player.key)
+    with Store.open() as store:
+        game = Game(store)
+        game.prepare()
+        player = game.accounts.guest()
+        round = game.rounds.issue(player.key)
+
+    rounds       base words, answers, scores          accounts    guests, accounts, consents, leaving
+    judging      Nym or Not                           histories   rounds → items of the player's own history
+    moderation   objections and decisions             exports     the dataset, and all of one's own
+    boards       leaderboards
 """
 
 from __future__ import annotations
@@ -13,7 +19,14 @@ from collections.abc import Callable
 from functools import cached_property
 
 from idiolect.game import rounds
+from idiolect.game.accounts import Accounts
+from idiolect.game.boards import Boards
 from idiolect.game.clock import Clock, server_clock
+from idiolect.game.exports import Exports
+from idiolect.game.histories import Histories
+from idiolect.game.judging import Judging
+from idiolect.game.moderating import Moderation
+from idiolect.game.pooling import Candidates
 from idiolect.game.vocabulary import Vocabulary, vocabulary
 from idiolect.store.game.books import GameBooks
 from idiolect.store.store import Store
@@ -27,6 +40,7 @@ class Game:
         rng: for names, choices and order; by default from the system, so that nobody can guess the next round.
         words: by default those that ship with the package.
         forget: deletes a person with everything that came of them, by id; by default their rows and files only.
+        candidates: a model's answers to be judged in Nym or Not; None: there is no model.
     """
 
     def __init__(
@@ -37,12 +51,14 @@ class Game:
         rng: random.Random | None = None,
         words: Vocabulary | None = None,
         forget: Callable[[str], object] | None = None,
+        candidates: Candidates | None = None,
     ) -> None:
         self.store = store
         self.clock = clock or server_clock()
         self.rng = rng or random.SystemRandom()
         self.words = words or vocabulary()
-        self.forget = forget or store.delete_person
+        self._forget = forget or store.delete_person
+        self._candidates = candidates
 
     @property
     def books(self) -> GameBooks:
@@ -55,4 +71,30 @@ class Game:
 
     @cached_property
     def rounds(self) -> rounds.Rounds:
-        return rounds.Rounds(self.books, self.words, self.clock, self.rng)
+        desk = self.judging
+        return rounds.Rounds(self.books, self.words, self.clock, self.rng, on_closed=desk.on_closed, judge=desk.offer)
+
+    @cached_property
+    def judging(self) -> Judging:
+        return Judging(self.books, self.words, self.clock, self.rng, self._candidates)
+
+    @cached_property
+    def moderation(self) -> Moderation:
+        return Moderation(self.books, self.words, self.clock)
+
+    @cached_property
+    def boards(self) -> Boards:
+        return Boards(self.books, self.words, self.clock)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        scrub = self.store.scrub
+        return Accounts(self.books, self.words.lexicon, self.clock, self.rng, self._forget, scrub=scrub)
+
+    @cached_property
+    def histories(self) -> Histories:
+        return Histories(self.books, self.words)
+
+    @cached_property
+    def exports(self) -> Exports:
+        return Exports(self.books, self.words, self.clock)

@@ -108,11 +108,14 @@ class Rounds:
                 raise NotYours("there are no base words of this kind; choose another kind")
             relation = self._rng.choice(offered)
             wanted = mode or self._rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+            asked = {"relations": sorted(relations), "mode": mode}
             if wanted != "judge":
-                return self._issue_words(books, row, relation, wanted, pace, now)
-        if (judging := self._judge(row, tuple(relations), pace)) is not None:
-            return judging
-        return self.issue(player, relations, "classic", timing)
+                return self._issue_words(books, row, relation, wanted, pace, now, asked)
+        if (judging := self._judge(row, tuple(relations), pace)) is None:
+            return self.issue(player, relations, "classic", timing)
+        with self._books.write() as books:
+            books.change_round(judging.key, flags=canonical_json({**judging.flags, "asked": asked}))
+        return judging
 
     def _put_away(self, books: Books, player: PlayerRow, now: float) -> None:
         before = books.open_round(player.key)
@@ -126,7 +129,14 @@ class Rounds:
             raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
 
     def _issue_words(
-        self, books: Books, player: PlayerRow, relation: Relation, mode: Mode, timing: Timing, now: float
+        self,
+        books: Books,
+        player: PlayerRow,
+        relation: Relation,
+        mode: Mode,
+        timing: Timing,
+        now: float,
+        asked: Mapping[str, Any],
     ) -> RoundRow:
         prompts, played = books.prompts(relation), books.played(player.key)
         passed = books.passed_since(player.key, now - PASS_S)
@@ -153,7 +163,7 @@ class Rounds:
             served_at=now,
             repeat=chosen.repeat,
             rules=RULES,
-            flags=canonical_json({"taboo": sorted(taboo)} if taboo else {}),
+            flags=canonical_json({"asked": asked, **({"taboo": sorted(taboo)} if taboo else {})}),
         )
 
     def start(self, player: int, round: str) -> RoundRow:

@@ -85,6 +85,10 @@ class Store(People, Shelf, Pools, Vault, Forgettings):
         """The word game's rows."""
         return GameBooks(self._rows)
 
+    def scrub(self) -> bool:
+        """Wipe what SQLite's log keeps of deleted rows; False if a reader keeps it from that. On PostgreSQL it is the server's."""
+        return self._rows.scrub()
+
     def close(self) -> None:
         self._rows.close()
 

@@ -333,9 +333,10 @@ def _jobs(
     """People to train, one at a time: those already done and those who cannot be are noted instead."""
     for user in users:
         try:
-            person = store.person(user)
+            whole = store.person(user)
+            person = of_task(whole, recipe.task)
             if not person.history:
-                raise EmptyHistory(f"user {user!r} has no items; import a history first: idiolect history import")
+                raise no_items(user, recipe.task, whole.history)
             kept = newest(person, recipe.max_history)
             manifest = _user_manifest(base, recipe, person, kept)
             found = store.find(manifest)
@@ -351,6 +352,17 @@ def _jobs(
         elif rendered is not None:
             manifests[user] = manifest
             yield Job(user, rendered)
+
+
+def of_task(person: Person, task: Task) -> Person:
+    """The person with those items only that are of this task; a history may hold items of several."""
+    return replace(person, history=task.own(person.history))
+
+
+def no_items(user: str, task: Task, others: Sequence[Item]) -> EmptyHistory:
+    """Somebody cannot be trained on a task: no items at all, or only others'."""
+    of = f" of {task.name}" if others else ""
+    return EmptyHistory(f"user {user!r} has no items{of}; import a history first: idiolect history import")
 
 
 def newest(person: Person, n: int | None) -> tuple[Item, ...]:
@@ -392,11 +404,13 @@ def render_history(base: Base, recipe: Recipe, person: Person) -> list[Rendered]
         EmptyHistory: there is none, or none fits.
         TaskFieldError, LabelError: an item is not of this task.
     """
+    person = of_task(person, recipe.task)
     return _render_person(base, recipe, person, newest(person, recipe.max_history), StageReport())
 
 
 def history_manifest(base: Base, recipe: Recipe, person: Person) -> AdapterManifest:
     """The manifest of an adapter trained on what `render_history` gives."""
+    person = of_task(person, recipe.task)
     return _user_manifest(base, recipe, person, newest(person, recipe.max_history))
 
 
@@ -411,7 +425,7 @@ def train_pooled(
     report = StageReport()
     rendered: list[Rendered] = []
     for user in users:
-        person = store.person(user)
+        person = of_task(store.person(user), recipe.task)
         rendered += _render_person(base, recipe, person, newest(person, recipe.max_history), report)
     manifest = manifest_of(base, recipe, "pooled", [[list(r.ids), r.n_prompt] for r in rendered])
     found = store.find(manifest)

@@ -1,8 +1,8 @@
 """Leaderboards, by SQL: `rank()` is one plus the number of those strictly better.
 
-A board ranks the players whom everybody may see, and the one who looks. Seen by everybody are accounts that asked to be listed
-and are in good standing; a limited or banned player sees themselves, and nobody else sees them. Rounds beyond a day's share
-count nowhere.
+Everybody sees accounts that asked to be listed and are in good standing; ranks are among them. Whoever looks also gets their
+own row, with the place that they have or would have: a limited or banned player sees themselves, and nobody else sees them.
+Rounds beyond a day's share count nowhere.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class PlaceRow:
-    """A player's place; `handle` is None for a guest, who sees their own place only."""
+    """A player's place; `handle` is None for a guest. `listed`: everybody sees it; otherwise it is the viewer's own."""
 
     place: int
     player: int
     handle: str | None
     value: float
     n_rounds: int
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,8 @@ class BoardBook(Ledger):
         place = func.row_number().over(partition_by=days.c.player, order_by=days.c.day)
         runs = select(days.c.player, days.c.day, (days.c.day - place).label("run")).subquery()
         n_days = func.count().label("value")
-        query = select(runs.c.player, players.c.handle, n_days, n_days.label("n"))
-        query = query.join(players, players.c.id == runs.c.player)
-        query = query.group_by(runs.c.player, runs.c.run, players.c.handle).having(func.max(runs.c.day) >= today - 1)
+        query = select(*_who(), n_days, n_days.label("n")).select_from(runs).join(players, players.c.id == runs.c.player)
+        query = query.group_by(players.c.id, runs.c.run).having(func.max(runs.c.day) >= today - 1)
         return self._board(query, viewer, limit)
 
     def hard_board(self, least: int, limit: int) -> list[HardRow]:
@@ -87,16 +87,19 @@ class BoardBook(Ledger):
         return [HardRow(*row) for row in self.connection.execute(query.order_by("place", c.id).limit(limit))]
 
     def _board(self, values: Select[Any], viewer: int | None, limit: int) -> list[PlaceRow]:
-        """The best, and the viewer wherever they are."""
+        """The best of those listed, and the viewer wherever they are; best first."""
         v = values.subquery()
-        place = func.rank().over(order_by=v.c.value.desc())
-        order = func.row_number().over(order_by=(v.c.value.desc(), v.c.player))
-        ranked = select(v, place.label("place"), order.label("row")).subquery()
-        wanted = ranked.c.row <= limit
-        wanted = wanted if viewer is None else or_(wanted, ranked.c.player == viewer)
-        r = ranked.c
-        query = select(r.place, r.player, r.handle, cast(r.value, Float), r.n).where(wanted).order_by(r.row)
-        return [PlaceRow(*row) for row in self.connection.execute(query)]
+        better = v.alias()
+        n_better = select(func.count()).where(better.c.listed == 1, better.c.value > v.c.value).scalar_subquery()
+        rank = func.rank().over(partition_by=v.c.listed, order_by=v.c.value.desc())
+        place = case((v.c.listed == 1, rank), else_=1 + n_better).label("place")
+        order = func.row_number().over(partition_by=v.c.listed, order_by=(v.c.value.desc(), v.c.player))
+        r = select(v, place, order.label("row")).subquery().c
+        wanted = and_(r.listed == 1, r.row <= limit)
+        wanted = wanted if viewer is None else or_(wanted, r.player == viewer)
+        query = select(r.place, r.player, r.handle, cast(r.value, Float), r.n, r.listed).where(wanted)
+        rows = self.connection.execute(query.order_by(r.value.desc(), r.player))
+        return [PlaceRow(*row[:5], listed=bool(row[5])) for row in rows]
 
 
 def is_listed() -> ColumnElement[bool]:
@@ -123,7 +126,11 @@ def _day(at: ColumnElement[float]) -> ColumnElement[int]:
     return day - case((day > at / DAY_S, 1), else_=0)
 
 
+def _who() -> tuple[ColumnElement[Any], ...]:
+    listed = case((is_listed(), 1), else_=0).label("listed")
+    return players.c.id.label("player"), players.c.handle, listed
+
+
 def _by_player(value: ColumnElement[Any], viewer: int | None) -> Select[Any]:
-    c = rounds.c
-    query = select(c.player, players.c.handle, value, func.count().label("n")).join(players, players.c.id == c.player)
-    return query.where(*_played(), _is_seen(viewer)).group_by(c.player, players.c.handle)
+    query = select(*_who(), value, func.count().label("n")).select_from(rounds).join(players, players.c.id == rounds.c.player)
+    return query.where(*_played(), _is_seen(viewer)).group_by(players.c.id)

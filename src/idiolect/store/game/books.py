@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from idiolect.store.database import Database
 from idiolect.store.game.accounts import AccountBook
 from idiolect.store.game.boards import BoardBook
+from idiolect.store.game.filling import FillBook
 from idiolect.store.game.judging import JudgeBook
 from idiolect.store.game.limits import LimitBook
 from idiolect.store.game.moderating import ModerationBook
@@ -23,7 +24,9 @@ from idiolect.store.game.reading import ReadingBook
 from idiolect.store.game.rounds import RoundBook
 
 
-class Books(PlayerBook, RoundBook, PairBook, AccountBook, LimitBook, JudgeBook, ModerationBook, BoardBook, ReadingBook):
+class Books(
+    PlayerBook, RoundBook, PairBook, AccountBook, LimitBook, JudgeBook, ModerationBook, BoardBook, ReadingBook, FillBook
+):
     """All books of the game, in one transaction."""
 
 

@@ -67,6 +67,11 @@ class PlayerBook(Ledger):
     def add_notice(self, player: int, kind: str, body: dict[str, Any], at: float) -> None:
         self._add(notices, player=player, kind=kind, body=canonical_json(body), at=at)
 
+    def has_notices(self, player: int) -> bool:
+        """Whether there is something that the player has not seen yet."""
+        query = select(notices.c.id).where(notices.c.player == player, notices.c.seen_at.is_(None)).limit(1)
+        return self.connection.execute(query).first() is not None
+
     def take_notices(self, player: int, at: float, kinds: Iterable[str] | None = None) -> list[NoticeRow]:
         """What the player has not seen yet, oldest first; from now on they have."""
         c = notices.c

@@ -80,12 +80,13 @@ class PublishingBook(Ledger):
         gave = {key: (n_players, first) for key, n_players, first in self.connection.execute(given)}
         votes = self._public_votes(prompt, at)
         open_ = self._open_pairs(prompt)
-        oov = dict(self.connection.execute(select(pairs.c.key, pairs.c.oov).where(pairs.c.prompt == prompt)).tuples())
+        known = self.connection.execute(select(pairs.c.key, pairs.c.oov).where(pairs.c.prompt == prompt))
+        oov = {row.key: bool(row.oov) for row in known}
         made = {}
         for key in sorted({*gave, *votes}):
             yes, no, yes_w, no_w = votes.get(key, (0, 0, 0.0, 0.0))
             made[key] = PublicPair(
-                key, *gave.get(key, (0, None)), bool(oov.get(key, 0)), yes, no, yes_w, no_w, open_.get(key, True)
+                key, *gave.get(key, (0, None)), oov.get(key, False), yes, no, yes_w, no_w, open_.get(key, True)
             )
         return Published(n, made)
 
@@ -100,7 +101,7 @@ class PublishingBook(Ledger):
         c = rounds.c
         where = (c.counts == 1, c.closed_at <= at, trusted(), *_public(at))
         query = select(c.rules, func.count()).join(players, players.c.id == c.player).where(*where).group_by(c.rules)
-        return dict(sorted(self.connection.execute(query).tuples()))
+        return {rules: n for rules, n in sorted(self.connection.execute(query).tuples())}
 
     def _public_votes(self, prompt: int, at: float) -> dict[str, tuple[int, int, float, float]]:
         c = judgements.c

@@ -52,7 +52,12 @@ class RoundBook(Ledger):
     def played(self, player: int) -> dict[int, float]:
         """Base words that the player has had on the screen, and when last. Rounds that were never started do not count."""
         c = rounds.c
-        seen = (c.player == player, c.prompt.is_not(None), c.started_at.is_not(None), c.close_reason.is_distinct_from("skipped"))
+        seen = (
+            c.player == player,
+            c.prompt.is_not(None),
+            c.started_at.is_not(None),
+            c.close_reason.is_distinct_from("skipped"),
+        )
         found = self.connection.execute(select(c.prompt, func.max(c.served_at)).where(*seen).group_by(c.prompt))
         return {prompt: at for prompt, at in found}
 

@@ -1,0 +1,265 @@
+"""`idiolect play` and `idiolect serve`: the word game in the browser; `idiolect game`: what an operator decides. No torch."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from idiolect.cli.options import JsonOption, StoreOption, open_house, wants_json
+from idiolect.cli.output import emit, note, say
+from idiolect.errors import DependencyMissing, InputError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from idiolect.game.desk import Game
+    from idiolect.service import Idiolect
+
+AT_HOME = 100.0
+"""How many times more guests an address may have where the server is this machine's own: a family, a classroom."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_WILDCARDS = ("0.0.0.0", "::", "")
+
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")]
+HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="What to listen on.")]
+NameOption = Annotated[
+    list[str] | None, typer.Option("--name", metavar="NAME", help="A name that browsers reach it by, e.g. game.example.org.")
+]
+HttpsOption = Annotated[bool, typer.Option("--https", help="Browsers come by HTTPS, which a proxy in front of it ends.")]
+PlainOption = Annotated[
+    bool, typer.Option("--plain-http", help="Let others in without HTTPS: passwords can be read on the way.")
+]
+CrowdOption = Annotated[int, typer.Option("--crowd", min=0, metavar="N", help="Simulated players to compare with; 0: none.")]
+ContactOption = Annotated[
+    str | None, typer.Option("--contact", metavar="TEXT", help="Who answers; stands on the page on privacy.")
+]
+
+app = typer.Typer(no_args_is_help=True, help="Look after the word game.")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server is to listen, and who may come."""
+
+    host: str
+    port: int
+    names: tuple[str, ...]
+    https: bool
+    plain_http: bool
+
+    @property
+    def is_home(self) -> bool:
+        """Only this machine can reach it, and no proxy brings anybody else."""
+        return self.host in _LOOPBACK and not self.https
+
+    def check(self) -> None:
+        """See to it that nobody's password is read on the way unless the operator said so.
+
+        Raises:
+            InputError: what was given is not safe, or not enough.
+        """
+        if self.host not in _LOOPBACK and not (self.https or self.plain_http):
+            raise InputError(
+                f"--host {self.host} lets others in; put a proxy with HTTPS in front and say --https, or say --plain-http"
+            )
+        if (self.host in _WILDCARDS or self.https) and not self.names:
+            raise InputError("say which names browsers reach it by, e.g. --name game.example.org")
+
+    def hosts(self) -> frozenset[str]:
+        """What a request's Host header may be, beside this machine's own names."""
+        own = () if self.host in _WILDCARDS else (self.host,)
+        return frozenset(
+            f"[{name}]" if ":" in name and "[" not in name else name for name in (n.lower() for n in (*own, *self.names))
+        )
+
+
+def play(
+    ctx: typer.Context,
+    port: PortOption = 8000,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    crowd: CrowdOption = 40,
+    host: HostOption = "127.0.0.1",
+    name: NameOption = None,
+    https: HttpsOption = False,
+    plain_http: PlainOption = False,
+    contact: ContactOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Play the word game in the browser, with simulated players for company. Ctrl-C ends it."""
+    place = Listening(host, port, tuple(name or ()), https, plain_http)
+    _run(ctx, store, place, crowd, contact, browser=not no_browser)
+
+
+def serve(
+    ctx: typer.Context,
+    port: PortOption = 8000,
+    crowd: CrowdOption = 0,
+    host: HostOption = "127.0.0.1",
+    name: NameOption = None,
+    https: HttpsOption = False,
+    plain_http: PlainOption = False,
+    contact: ContactOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Serve the word game to others."""
+    place = Listening(host, port, tuple(name or ()), https, plain_http)
+    _run(ctx, store, place, crowd, contact, browser=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------- game
+
+
+@app.command()
+def info(ctx: typer.Context, store: StoreOption = None, json: JsonOption = False) -> None:
+    """Say who plays: accounts, guests and simulated players, and how many base words there are."""
+    with _game(ctx, store) as game, game.books.read() as books:
+        kinds = books.n_players_by_kind()
+        words = books.prompts()
+        about = {
+            "store": game.store.place,
+            "accounts": kinds.get("account", 0),
+            "guests": kinds.get("guest", 0),
+            "simulated": kinds.get("simulated", 0),
+            "base_words": len(words),
+            "rounds": sum(word.n_rounds for word in words),
+            "to_forget": len(books.leaving()),
+        }
+    if wants_json(ctx, json):
+        return emit(about)
+    for key, value in about.items():
+        say(f"{key.replace('_', ' '):<10} {value}")
+    if about["to_forget"]:
+        note("somebody who left has a history still; the server forgets it when the store is free")
+
+
+@app.command()
+def moderator(
+    ctx: typer.Context,
+    handle: Annotated[str, typer.Argument(metavar="HANDLE", help="An account.")],
+    remove: Annotated[bool, typer.Option("--remove", help="From now on they are none.")] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a player a moderator, who sees what was reported and what waits to be shown."""
+    with _game(ctx, store) as game:
+        row = game.accounts.appoint(handle, not remove)
+    if wants_json(ctx, json):
+        return emit({"handle": row.handle, "moderator": row.moderator})
+    say(f"{row.handle} is {'a moderator' if row.moderator else 'no moderator any more'}")
+
+
+# --------------------------------------------------------------------------------------------------------- parts of these
+
+
+def _run(ctx: typer.Context, store: str | None, place: Listening, crowd: int, contact: str | None, *, browser: bool) -> None:
+    place.check()
+    server = _server_of()
+    listening = _listen(place)
+    try:
+        with _game(ctx, store) as game:
+            game.prepare()
+            _invite(game, crowd)
+            address = _address(place, listening.getsockname()[1])
+            _announce(place, address)
+            if browser:  # a thread of its own: a browser in the terminal ends when it is closed
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            server(game, place, contact, listening)
+    finally:
+        listening.close()
+    note("stopped; everything that was played is kept")
+
+
+def _server_of() -> Any:
+    """What serves; asked for first, so that whoever lacks a library knows at once.
+
+    Raises:
+        DependencyMissing: FastAPI and what belongs to it are not installed.
+    """
+    try:
+        import uvicorn
+
+        from idiolect.serve.app import Settings, create_app
+    except ModuleNotFoundError as error:
+        raise DependencyMissing(f"the game needs {error.name}; install it: pip install 'idiolect[serve]'") from None
+
+    def serve(game: Game, place: Listening, contact: str | None, listening: socket.socket) -> None:
+        factor = AT_HOME if place.is_home else 1.0
+        made = create_app(game, Settings(place.hosts(), place.https, factor, contact=contact))
+        _serve(uvicorn, made, place, listening)
+
+    return serve
+
+
+def _serve(uvicorn: Any, made: FastAPI, place: Listening, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        made,
+        access_log=False,  # addresses and paths of people
+        log_level="warning",
+        server_header=False,
+        proxy_headers=place.https,
+        forwarded_allow_ips="127.0.0.1,::1",
+        timeout_graceful_shutdown=5,
+        ws="none",
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn closes everything, and only then raises what it heard
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _game(ctx: typer.Context, store: str | None) -> Iterator[Game]:
+    from idiolect.game.desk import Game
+
+    with open_house(ctx, store) as house:
+        yield Game(house.store, forget=lambda person: _forgotten(house, person))
+
+
+def _forgotten(house: Idiolect, person: str) -> None:
+    """Forget a player's history with everything downstream. Nothing is made again here: a request is no place to train in."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from idiolect.forget.planning import Options
+
+    with TemporaryDirectory() as folder:  # the receipt names the person, of whom nothing is to be left
+        house.forget(person, options=Options(rebuild=False, receipt=Path(folder) / "receipt.json"))
+
+
+def _invite(game: Game, crowd: int) -> None:
+    if crowd:
+        from idiolect.game.crowd import populate
+
+        populate(game, crowd)
+
+
+def _listen(place: Listening) -> socket.socket:
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    try:
+        return socket.create_server((place.host, place.port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"port {place.port} is in use; choose another, or any free one: --port 0") from None
+        raise InputError(f"cannot listen on {place.host} port {place.port}: {error.strerror or 'no such address'}") from None
+
+
+def _address(place: Listening, port: int) -> str:
+    if place.https:
+        return f"https://{place.names[0]}/"
+    host = place.names[0] if place.host in _WILDCARDS else place.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _announce(place: Listening, address: str) -> None:
+    say(f"the word game is at {address} – Ctrl-C ends it")
+    if not place.is_home and not place.https:
+        note("without HTTPS, whoever is on the way can read passwords; do not use this beyond a network that you trust")
+    if place.https:
+        note(f"it listens on {place.host} for the proxy that ends HTTPS; that has to pass on Host and X-Forwarded-For")

@@ -1,0 +1,311 @@
+"""Nym or Not: does this pair hold?
+
+    issue ─▶ issued ── Rounds.start ──▶ open ── finish, or the server at deadline + 5 s ──▶ closed ── five votes ──▶ settled
+
+A round asks about up to 25 pairs of one relation. Until it is closed a verdict can be changed or taken back; then it counts:
+for the pair, for the player's points, and on gold for the player's trust. What the player did not get to may come again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import cast
+
+from idiolect.game import counting, pooling
+from idiolect.game.clock import Clock
+from idiolect.game.counting import by_base_word, truth_of
+from idiolect.game.mixing import MIN_ITEMS, mix
+from idiolect.game.normalise import RELATIONS, Relation
+from idiolect.game.pooling import Candidates
+from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed
+from idiolect.game.reports import percent
+from idiolect.game.rules import GRACE_S, IDLE_S, RULES, Timing, seconds_of
+from idiolect.game.score import Verdict
+from idiolect.game.vocabulary import BaseWord, Vocabulary
+from idiolect.store.game.books import Books, GameBooks
+from idiolect.store.game.judging import JudgementRow, VoteRow
+from idiolect.store.game.records import AnswerRow, PlayerRow, RoundRow
+
+VERDICTS: tuple[Verdict, ...] = ("yes", "no", "unsure")
+NOTHING_TO_JUDGE = "there are not enough pairs to judge here yet; choose another relation, or play a round of words"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One pair as it is shown; what kind it is stays with the server."""
+
+    seq: int
+    word: BaseWord
+    display: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class JudgedLine:
+    """One judged pair in the report.
+
+    Attributes:
+        n_others: others' votes, yes or no.
+        percent_yes: of these; None where there are none, and on gold.
+        truth: of gold, which was there to check; None for other pairs.
+        provisional: the points wait for more votes.
+        pair: names it in a complaint; None where nobody gave it and it was not counted.
+    """
+
+    seq: int
+    word: BaseWord
+    display: str
+    key: str
+    verdict: Verdict
+    points: int
+    provisional: bool
+    n_others: int
+    percent_yes: int | None
+    truth: Verdict | None
+    pair: int | None
+
+
+@dataclass(frozen=True)
+class JudgeReport:
+    """A closed round of Nym or Not."""
+
+    round: RoundRow
+    lines: tuple[JudgedLine, ...]
+
+    @property
+    def score(self) -> int:
+        return self.round.score
+
+    @property
+    def agreed(self) -> int | None:
+        """Percent of the player's verdicts that most others share, where others judged; None where nobody did."""
+        met = [line for line in self.lines if line.percent_yes is not None and line.verdict != "unsure"]
+        same = sum(2 * _side(line.verdict, line.percent_yes) >= 100 for line in met)
+        return percent(same, len(met)) if met else None
+
+
+class Judging:
+    """Hands out pairs, takes verdicts, counts them.
+
+    Args:
+        candidates: a model's answers to a base word, with how likely each is; None: there is no model.
+
+    Every method that names a round raises NotYours if the player has no such round.
+    """
+
+    def __init__(
+        self, books: GameBooks, words: Vocabulary, clock: Clock, rng: Random, candidates: Candidates | None = None
+    ) -> None:
+        self._books, self._words, self._clock, self._rng, self._candidates = books, words, clock, rng, candidates
+
+    # -- handing out -----------------------------------------------------------------------------------------------
+
+    def offer(self, player: PlayerRow, relations: Sequence[Relation], timing: Timing) -> RoundRow | None:
+        """A round of the first of these relations, in random order, that has enough pairs; None if none has.
+
+        Raises:
+            OneOpenRound: the player's round is running.
+        """
+        now = self._clock()
+        order = sorted(set(relations) or RELATIONS, key=RELATIONS.index)
+        self._rng.shuffle(order)
+        with self._books.write() as books:
+            self._put_away(books, player.key, now)
+            for relation in order:
+                if (row := self._issue(books, player, relation, timing, now)) is not None:
+                    return row
+        return None
+
+    def start(self, player: PlayerRow, relations: Sequence[Relation], timing: Timing) -> RoundRow:
+        """A round, as `offer` makes it; its clock runs from `Rounds.start` on.
+
+        Raises:
+            OneOpenRound: the player's round is running.
+            NotYours: there are not enough pairs to judge.
+        """
+        row = self.offer(player, relations, timing)
+        if row is None:
+            raise NotYours(NOTHING_TO_JUDGE)
+        return row
+
+    def _put_away(self, books: Books, player: int, now: float) -> None:
+        before = books.open_round(player)
+        if before is None:
+            return
+        if before.started_at is None:
+            books.change_round(before.key, closed_at=now, close_reason="abandoned")
+            books.drop_unjudged(before.key)
+        elif before.mode == "judge" and _is_over(before, now):
+            self._close(books, before, "expired", now)
+        else:
+            raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
+
+    def _issue(self, books: Books, player: PlayerRow, relation: Relation, timing: Timing, now: float) -> RoundRow | None:
+        pools = pooling.pools(books, self._words, player.key, relation, self._rng, self._candidates)
+        items = mix(pools, books.n_judged(player.key), self._rng)
+        if len(items) < MIN_ITEMS:
+            return None
+        row = books.add_round(
+            round=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            player=player.key,
+            relation=relation,
+            mode="judge",
+            timing=timing,
+            seconds=seconds_of(relation, "judge", timing),
+            served_at=now,
+            rules=RULES,
+        )
+        rows = [
+            {"prompt": item.prompt, "key": item.key, "display": item.display, "seq": seq, "kind": item.kind}
+            for seq, item in enumerate(items)
+        ]
+        books.add_judgements(row.key, player.key, rows)
+        return row
+
+    def asked(self, player: int, round: str) -> list[Asked]:
+        """The pairs of a round, in the order in which they are shown."""
+        with self._books.read() as books:
+            row = self._own(books, player, round)
+            words = self._base_words(books, row)
+            return [Asked(j.seq, words[j.prompt], j.display, j.verdict) for j in books.judgements(row.key)]
+
+    # -- verdicts --------------------------------------------------------------------------------------------------
+
+    def judge(self, player: int, round: str, seq: int, verdict: Verdict | None, ms: int | None = None) -> bool:
+        """Take a verdict; whether it came in time. The same again changes nothing, another replaces it, None takes it back.
+
+        Args:
+            ms: since the pair was shown, by the player's browser.
+
+        Raises:
+            RoundClosed: the round is over, or was not started.
+            BadAnswer: there is no such pair in the round, or no such verdict.
+        """
+        if verdict is not None and verdict not in VERDICTS:
+            raise BadAnswer("a verdict is yes, no or unsure")
+        now = self._clock()
+        with self._books.write() as books:
+            row = self._own(books, player, round)
+            if row.closed_at is not None or row.started_at is None:
+                state = "has not begun; start it first" if row.closed_at is None else "is over"
+                raise RoundClosed(f"this round {state}")
+            item = next((j for j in books.judgements(row.key) if j.seq == seq), None)
+            if item is None:
+                raise BadAnswer("this round has no pair of that number")
+            return self._take(books, row, item, verdict, ms, now)
+
+    def _take(
+        self, books: Books, row: RoundRow, item: JudgementRow, verdict: Verdict | None, ms: int | None, now: float
+    ) -> bool:
+        if _is_late(row, now):
+            return False
+        if item.verdict != verdict:
+            kept = None if ms is None or verdict is None else max(0, min(int(ms), 10**9))
+            books.change_judgement(item.key_, verdict=verdict, judged_at=None if verdict is None else now, ms=kept)
+        return True
+
+    def finish(self, player: int, round: str, verdicts: Mapping[int, Verdict] | None = None) -> JudgeReport:
+        """Close a round; the report. Doing so again gives the same report.
+
+        Args:
+            verdicts: by number, of a page without JavaScript. They count if they arrive in time, like any other.
+
+        Raises:
+            RoundClosed: the round was never started.
+        """
+        now = self._clock()
+        with self._books.write() as books:
+            row = self._own(books, player, round)
+            if row.closed_at is None:
+                if row.started_at is None:
+                    raise RoundClosed("this round has not begun; start it first")
+                for item in books.judgements(row.key):
+                    given = (verdicts or {}).get(item.seq)
+                    if given in VERDICTS and item.verdict is None:
+                        self._take(books, row, item, given, None, now)
+                self._close(books, row, "expired" if _is_late(row, now) else "finished", now)
+        return self.report(player, round)
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def _close(self, books: Books, row: RoundRow, reason: str, now: float) -> None:
+        books.change_round(row.key, closed_at=now, close_reason=reason)
+        books.change_player(row.player, last_played=now)
+        closed = books.round(row.round)
+        assert closed is not None
+        self.on_closed(books, closed, books.player(row.player), ())
+
+    def on_closed(self, books: Books, row: RoundRow, player: PlayerRow, answers: Sequence[AnswerRow]) -> None:
+        """What follows from a round that was just closed: points of judgements, states of pairs, trust, marks of patterns."""
+        assert row.closed_at is not None
+        if row.mode == "judge":
+            counting.count_verdicts(books, self._words, row, player, row.closed_at)
+        elif row.prompt is not None:
+            counting.count_answers(books, row, player, answers, row.closed_at)
+
+    # -- afterwards ------------------------------------------------------------------------------------------------
+
+    def report(self, player: int, round: str) -> JudgeReport:
+        """The report of a closed round; of a round that is over but open, after closing it.
+
+        Raises:
+            RoundClosed: the round is still running, or was put away.
+        """
+        now = self._clock()
+        with self._books.write() as books:
+            row = self._own(books, player, round)
+            if row.closed_at is None and row.started_at is not None and _is_over(row, now):
+                self._close(books, row, "expired", now)
+        with self._books.read() as books:
+            row = self._own(books, player, round)
+            if row.closed_at is None or row.close_reason not in ("finished", "expired"):
+                raise RoundClosed("there is no report of this round: it is still running, or was put away")
+            return JudgeReport(row, tuple(self._lines(books, row)))
+
+    def _lines(self, books: Books, row: RoundRow) -> list[JudgedLine]:
+        words, judged = self._base_words(books, row), books.judgements(row.key)
+        lines: dict[int, JudgedLine] = {}
+        for prompt, items in by_base_word(judged).items():
+            keys = {item.key for item in items}
+            votes, pairs = books.votes(prompt, keys), books.pairs(prompt, keys)
+            for item in items:
+                known = pairs.get(item.key)
+                lines[item.seq] = _line(item, words[prompt], votes, known.key_ if known is not None else None)
+        return [lines[item.seq] for item in judged]
+
+    def _base_words(self, books: Books, row: RoundRow) -> dict[int, BaseWord]:
+        prompts = {item.prompt for item in books.judgements(row.key)}
+        return {prompt: self._words.words[books.prompt(prompt).prompt] for prompt in sorted(prompts)}
+
+    def _own(self, books: Books, player: int, round: str) -> RoundRow:
+        row = books.round(round) if round.isascii() and round.isprintable() else None
+        if row is None or row.player != player or row.mode != "judge":
+            raise NotYours("there is no such round of yours")
+        return row
+
+
+def _line(item: JudgementRow, word: BaseWord, votes: Sequence[VoteRow], pair: int | None) -> JudgedLine:
+    truth = truth_of(item)
+    others = [v.verdict for v in votes if v.key == item.key and v.player != item.player and v.verdict != "unsure"]
+    shown = percent(others.count("yes"), len(others)) if others and truth is None else None
+    verdict = cast(Verdict, item.verdict)
+    return JudgedLine(
+        item.seq, word, item.display, item.key, verdict, item.points, item.provisional, len(others), shown, truth, pair
+    )
+
+
+def _side(verdict: Verdict, percent_yes: int | None) -> int:
+    """Percent of others on the player's side."""
+    assert percent_yes is not None
+    return percent_yes if verdict == "yes" else 100 - percent_yes
+
+
+def _is_late(row: RoundRow, now: float) -> bool:
+    return row.deadline_at is not None and now > row.deadline_at + GRACE_S
+
+
+def _is_over(row: RoundRow, now: float) -> bool:
+    return _is_late(row, now) if row.deadline_at is not None else now > row.served_at + IDLE_S

@@ -1,0 +1,99 @@
+"""How often a player, or an address, may do something.
+
+Counters are in the database, so that restarting the server gives nobody another try, in fixed windows. An address stands in
+them only as a keyed hash that lasts as long as its window; the key is the server's secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from idiolect.game.clock import Clock
+from idiolect.game.refusals import TooMany
+from idiolect.store.game.books import Books, GameBooks
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `n` in `per_s` seconds.
+
+    `by_address`: of an address, behind which a family may sit, so that an operator may allow more.
+    """
+
+    name: str
+    n: int
+    per_s: float
+    by_address: bool = False
+
+
+LOGIN: Final = Limit("login", 5, MINUTE)
+LOGIN_ADDRESS: Final = Limit("login-address", 30, MINUTE, by_address=True)
+"""Beside LOGIN, which is of address and handle: against one that tries many handles."""
+SIGN_UP: Final = Limit("sign-up", 3, HOUR, by_address=True)
+GUEST: Final = Limit("guest", 10, HOUR, by_address=True)
+ROUNDS_MINUTE: Final = Limit("rounds-minute", 20, MINUTE)
+ROUNDS_DAY: Final = Limit("rounds-day", 400, DAY)
+COMPLAINTS: Final = Limit("complaints", 20, DAY)
+DELETE: Final = Limit("delete", 5, HOUR)
+
+
+class Limits:
+    """Spends.
+
+    Args:
+        key: of the hash; from the server's secret.
+        address_factor: how many times more an address may do, where many people are behind one.
+    """
+
+    def __init__(self, books: GameBooks, clock: Clock, key: bytes, address_factor: float = 1.0) -> None:
+        self._books = books
+        self._clock = clock
+        self._key = key
+        self._factor = address_factor
+
+    def spend(self, limit: Limit, *who: str, books: Books | None = None) -> None:
+        """Count one more.
+
+        Args:
+            who: of whom it is counted, e.g. an address and a folded handle; only their hash is kept.
+            books: a transaction that it belongs to: what is rolled back was not spent. Without one it counts at once.
+
+        Raises:
+            TooMany: the window is full; nothing was counted.
+        """
+        n = round(limit.n * self._factor) if limit.by_address else limit.n
+        bucket = f"{limit.name}:{self._hashed(*who)}"
+        if books is not None:
+            wait_s = books.spend(bucket, n, limit.per_s, self._clock())
+        else:
+            with self._books.write() as own:
+                wait_s = own.spend(bucket, n, limit.per_s, self._clock())
+        if wait_s is not None:
+            raise TooMany(retry_after_s=wait_s)
+
+    def purge(self) -> int:
+        """Delete counters whose time is over; how many those were."""
+        with self._books.write() as books:
+            return books.drop_limits(self._clock())
+
+    def _hashed(self, *who: str) -> str:
+        return hmac.new(self._key, "\0".join(who).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+
+def network_of(address: str | None) -> str:
+    """Whom an address stands for: itself, or its /64 where it is IPv6, of which one customer has 2^64."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return "nowhere"  # a Unix socket has none
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
+    return str(ip)

@@ -1,0 +1,147 @@
+"""Whether a pair holds, by those who gave it and those who judged it.
+
+    p_valid = (1 + Y) / (2 + Y + N)      Y, N: trust of those who said yes, no
+
+    blocked     by a moderator
+    validated   a challenge was accepted
+    rejected    p_valid ≤ 0.2 with five judges or more
+    validated   three players or more gave it, with trust of two or more together; or p_valid ≥ 0.8 with three judges or more
+    candidate   otherwise
+
+The first that holds is the state. It is a function of rows, so that counting again changes nothing. Real players of trust one
+half or more count, and nobody else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from idiolect.game.score import MIN_TRUST
+from idiolect.game.trust import REJECTED, VALIDATED, earn
+from idiolect.store.game.books import Books
+from idiolect.store.game.records import PairRow
+
+State = Literal["candidate", "validated", "rejected", "blocked"]
+
+MIN_GIVERS, MIN_GIVERS_TRUST = 3, 2.0
+VALID_FROM, VALID_JUDGES = 0.8, 3
+REJECT_TO, REJECT_JUDGES = 0.2, 5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What speaks for a pair, and against it.
+
+    Attributes:
+        givers: trust of each player who gave it.
+        votes: (yes or no, trust) of each player who judged it; `unsure` is no vote.
+    """
+
+    givers: Sequence[float] = ()
+    votes: Sequence[tuple[str, float]] = ()
+    challenged: bool = False
+    blocked: bool = False
+
+    @property
+    def yes_w(self) -> float:
+        return self._weight("yes")
+
+    @property
+    def no_w(self) -> float:
+        return self._weight("no")
+
+    @property
+    def n_judges(self) -> int:
+        return sum(trust >= MIN_TRUST and verdict != "unsure" for verdict, trust in self.votes)
+
+    @property
+    def p_valid(self) -> float:
+        return (1 + self.yes_w) / (2 + self.yes_w + self.no_w)
+
+    def _weight(self, side: str) -> float:
+        # fsum: the exact sum, so that the order of votes changes nothing.
+        return math.fsum(trust for verdict, trust in self.votes if verdict == side and trust >= MIN_TRUST)
+
+    @property
+    def state(self) -> State:
+        if self.blocked:
+            return "blocked"
+        if self.challenged:
+            return "validated"
+        n, p = self.n_judges, self.p_valid
+        if n >= REJECT_JUDGES and p <= REJECT_TO:
+            return "rejected"
+        givers = [trust for trust in self.givers if trust >= MIN_TRUST]
+        is_given = len(givers) >= MIN_GIVERS and math.fsum(givers) >= MIN_GIVERS_TRUST
+        return "validated" if is_given or (n >= VALID_JUDGES and p >= VALID_FROM) else "candidate"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A pair that got another state."""
+
+    pair: int
+    before: State
+    after: State
+
+
+def refresh(books: Books, prompt: int, keys: Collection[str], at: float) -> list[Transition]:
+    """Count the votes on these pairs of a base word again; what changed.
+
+    Whoever gave a pair gains trust when it becomes validated, and loses some when it becomes rejected. Players whose standing
+    changes by that take all their pairs with them.
+    """
+    changed, fallen = _refresh(books, prompt, keys, at)
+    return changed + reconsider(books, fallen, at)
+
+
+def reconsider(books: Books, players: Iterable[int], at: float) -> list[Transition]:
+    """Count everything again that these players speak for or against, after their standing changed."""
+    changed: list[Transition] = []
+    waiting, seen = list(players), set[int]()
+    while waiting:
+        player = waiting.pop(0)
+        if player in seen:  # once each: two players could otherwise lift and sink each other for ever
+            continue
+        seen.add(player)
+        for prompt, keys in sorted(books.pairs_of(player).items()):
+            books.recount_players(prompt, keys)
+            more, fallen = _refresh(books, prompt, keys, at)
+            changed += more
+            waiting += fallen
+    return changed
+
+
+def _refresh(books: Books, prompt: int, keys: Collection[str], at: float) -> tuple[list[Transition], list[int]]:
+    """What changed, and the players whose standing did."""
+    rows = books.pairs(prompt, keys)
+    votes, givers = books.votes(prompt, rows), books.givers(prompt, rows)
+    changed: list[Transition] = []
+    fallen: list[int] = []
+    for key, row in sorted(rows.items()):
+        gave = {giver.player: giver.trust for giver in givers if giver.key == key}
+        ballot = [(vote.verdict, vote.trust) for vote in votes if vote.key == key]
+        tally = Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")
+        if (transition := _keep(books, row, tally)) is not None:
+            changed.append(transition)
+            evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(transition.after)
+            if evidence is not None:
+                fallen += [player for player in sorted(gave) if earn(books, player, evidence, at)]
+    return changed, fallen
+
+
+def _keep(books: Books, row: PairRow, tally: Tally) -> Transition | None:
+    """Write down what was counted; the change of state, if it is one."""
+    values = {
+        "yes_w": tally.yes_w,
+        "no_w": tally.no_w,
+        "n_judges": tally.n_judges,
+        "p_valid": tally.p_valid,
+        "state": tally.state,
+    }
+    if any(getattr(row, name) != value for name, value in values.items()):
+        books.change_pair(row.key_, **values)
+    return Transition(row.key_, row.state, tally.state) if row.state != tally.state else None

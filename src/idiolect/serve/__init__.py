@@ -1,0 +1,1 @@
+"""The word game on the web: pages, and the requests behind them."""

@@ -1,0 +1,70 @@
+"""Many rows at once: rounds that were played out of a simulation, not at a desk. Who brings them has counted already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Table, bindparam, insert, select, update
+
+from idiolect.store.game.ledger import Ledger, stored
+from idiolect.store.game.tables import answers, pairs, players, prompts, rounds
+
+_AT_A_TIME = 500
+"""Values that a condition lists; SQLite takes some ten thousand in one statement."""
+
+
+class FillBook(Ledger):
+    """Fills."""
+
+    def fill_players(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Add players; their keys, in the same order."""
+        return self._fill(players, rows)
+
+    def fill_rounds(self, rows: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> int:
+        """Add closed rounds, each with its answers; how many answers those were."""
+        keys = self._fill(rounds, [values for values, _ in rows])
+        given = [{"round": key, **one} for key, (_, several) in zip(keys, rows, strict=True) for one in several]
+        if given:
+            self.connection.execute(insert(answers), [stored(values) for values in given])
+        return len(given)
+
+    def fill_pairs(self, prompt: int, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add pairs of a base word; one that is there stays as it is, but for a review that it now needs. How many are new.
+
+        Args:
+            rows: each has key, display, first_at, oov and review, and may have n_players and state.
+        """
+        known = self._known([row["key"] for row in rows], prompt)
+        new = [{"prompt": prompt, **stored(row)} for row in rows if row["key"] not in known]
+        if new:
+            self.connection.execute(insert(pairs), new)
+        for key in [row["key"] for row in rows if row["key"] in known and row["review"]]:
+            self.connection.execute(update(pairs).where(pairs.c.prompt == prompt, pairs.c.key == key).values(review=1))
+        return len(new)
+
+    def fill_changes(self, kind: str, changes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Change rows of players or prompts, by key; each change names the same columns."""
+        table = {"players": players, "prompts": prompts}[kind]
+        if changes:
+            names = next(iter(changes.values()))
+            query = update(table).where(table.c.id == bindparam("_key")).values({name: bindparam(f"_{name}") for name in names})
+            rows = [
+                {"_key": key, **{f"_{name}": value for name, value in stored(values).items()}}
+                for key, values in changes.items()
+            ]
+            self.connection.execute(query, rows)
+
+    def _known(self, keys: Sequence[str], prompt: int) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(keys), _AT_A_TIME):
+            where = (pairs.c.prompt == prompt, pairs.c.key.in_(keys[start : start + _AT_A_TIME]))
+            found |= set(self.connection.execute(select(pairs.c.key).where(*where)).scalars())
+        return found
+
+    def _fill(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> list[int]:
+        values = [stored(row) for row in rows]
+        if not values:
+            return []
+        query = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+        return list(self.connection.execute(query, values).scalars())

@@ -1,0 +1,182 @@
+"""What becomes of a player's rounds and judgements: what they are given, and what an adapter is trained on."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from reading_making import DAY, NOON, WORDS, Crowd, blobs, kind, location, postgres_socket, shared_database, store  # noqa: F401
+
+from idiolect.data.nyms import event_item
+from idiolect.data.readers import read_people
+from idiolect.data.tasks import get_task
+from idiolect.game.histories import Histories, asked_input, is_flagged, n_counted, profile, split
+from idiolect.game.population import crowd, likely_first, likely_list, likely_verdict
+from idiolect.game.refusals import NotAllowed
+from idiolect.store.game.records import Given
+from idiolect.types import Query
+
+BIKE, BIRD, SPORT = "mero:bicycle", "hypo:bird", "hypo:sport"
+
+
+@pytest.fixture
+def game(store: Any) -> tuple[Crowd, Histories]:  # noqa: F811
+    return Crowd(store), Histories(store.game, WORDS)
+
+
+def test_a_round_is_one_event_with_what_others_had_said_by_then(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(6)
+    for other in others[:5]:
+        crowd_.round(other, BIKE, ["wheel", "seat", "chain", "pedal"])
+    name = crowd_.round(ana, BIKE, ["wheel", "bell"], mode="my_view")
+    crowd_.round(others[5], BIKE, ["bell"])  # later: no part of it
+    listed, first = histories.events(ana.key)
+    assert listed == {
+        "v": 1, "user": "nyms-ana", "id": f"r-{name}", "t": listed["t"], "source": "nyms", "task": "NYM-3",
+        "mode": "my_view", "relation": "mero", "base": "bicycle", "sense": WORDS.words[BIKE].sense,
+        "question": "Name parts of: BICYCLE", "output": ["wheel", "bell"], "ms": [1000, 2000], "timing": "1x", "repeat": False,
+        "population": {"U": 5, "freq": {"wheel": 1.0, "bell": 0.0}}, "flags": [],
+    }  # fmt: skip
+    assert datetime.fromisoformat(listed["t"]).timestamp() == NOON + 6 * 60
+    assert (first["id"], first["task"], first["output"]) == (f"r-{name}/first", "NYM-2", "wheel")
+    assert sorted(first["candidates"]) == ["chain", "pedal", "seat", "wheel"]
+
+
+def test_judgements_are_events_and_checks_are_not(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(5)
+    for n, other in enumerate(others):
+        crowd_.judge(other, SPORT, [("chess", "yes" if n < 2 else "no")])
+    crowd_.judge(ana, "hypo:game", [("chess", "yes")], kind="gold_pos")
+    name = crowd_.judge(ana, SPORT, [("chess", "no"), ("polo", "unsure")])
+    (event,) = histories.events(ana.key)
+    assert (event["id"], event["task"], event["answer"], event["output"]) == (f"j-{name}/0", "NYM-1", "chess", "no")
+    assert event["population"] == {"n": 5, "yes": 0.4}
+    assert event_item(event).fields["claim"] == "chess is a kind of sport"
+
+
+def test_what_was_pasted_blocked_late_or_flagged_stays_out(game: Any) -> None:
+    crowd_, histories = game
+    ana = crowd_.player("ana")
+    crowd_.round(ana, BIKE, ["wheel", "seat", "bell", "soul"], statuses={"seat": "blocked", "bell": "late"}, pasted=["soul"])
+    crowd_.round(ana, BIRD, ["eagle"], flags='{"fast": true}')
+    crowd_.round(ana, SPORT, ["polo"], flags='{"taboo": ["golf"], "pioneer": 40}')
+    assert [event["output"] for event in histories.events(ana.key)] == [["wheel"], ["polo"]]
+    assert is_flagged({"alphabetical": 1})
+    assert not is_flagged({"fast": False})
+
+
+def test_a_base_word_comes_once_and_once_again(game: Any) -> None:
+    crowd_, histories = game
+    ana = crowd_.player("ana")
+    for n in range(2):
+        crowd_.round(ana, BIKE, ["wheel"], at=NOON + n * DAY)
+        crowd_.round(ana, BIKE, ["seat"], repeat=True, at=NOON + (n + 8) * DAY)
+    assert [(event["repeat"], event["output"]) for event in histories.events(ana.key)] == [(False, ["wheel"]), (True, ["seat"])]
+
+
+def test_syncing_adds_what_is_new_and_only_with_consent(game: Any, store: Any) -> None:  # noqa: F811
+    crowd_, histories = game
+    ana, ben, sim = crowd_.player("ana"), crowd_.player("ben", consent_personal=None), crowd_.player("sim", "simulated")
+    for who in (ana, ben, sim):
+        crowd_.round(who, BIKE, ["wheel", "bell"])
+    assert (histories.sync(ana.key).n_new, histories.sync(ana.key).n_new) == (1, 0)
+    crowd_.judge(ana, SPORT, [("chess", "no"), ("polo", "yes")])
+    assert histories.sync(ana.key).n_new == 2
+    items = store.history("nyms-ana")
+    assert [item.fields["task"] for item in items] == ["NYM-3", "NYM-1", "NYM-1"]
+    assert not any("population" in item.fields for item in items)
+    for who in (ben, sim):
+        with pytest.raises(NotAllowed, match="has not agreed"):
+            histories.sync(who.key)
+    assert not store.has_person("nyms-ben")
+
+
+def test_who_deletes_the_person_deletes_the_player(game: Any, store: Any) -> None:  # noqa: F811
+    crowd_, histories = game
+    ana = crowd_.player("ana")
+    crowd_.round(ana, BIKE, ["wheel"])
+    histories.sync(ana.key)
+    store.delete_person("nyms-ana")
+    with store.game.read() as books:
+        assert books.player_named("ana") is None
+
+
+def test_the_export_is_the_training_input(game: Any, store: Any, tmp_path: Any) -> None:  # noqa: F811
+    crowd_, histories = game
+    ana = crowd_.player("ana")
+    for other in crowd_.players(3):
+        crowd_.round(other, BIKE, ["seat", "chain", "pedal"])
+    crowd_.round(ana, BIKE, ["wheel", "bell"])
+    crowd_.judge(ana, SPORT, [("chess", "no")])
+    histories.sync(ana.key)
+    file = tmp_path / "ana.jsonl"
+    file.write_bytes(b"".join(histories.export(ana.key)))
+    (person,) = read_people(file, get_task("NYM-3"))
+    assert (person.id, person.history) == ("nyms-ana", store.history("nyms-ana"))
+    assert len(person.history) == 3
+
+
+def test_split_is_by_time_between_rounds_with_other_base_words() -> None:
+    def event(day: int, round_: str, base: str) -> dict[str, Any]:
+        return {"t": f"2025-01-{day:02d}T00:00:00.000Z", "id": f"j-{round_}/{day}", "relation": "hypo", "base": base}
+
+    events = [event(n, f"r{(n - 1) // 3}", "abcdefghij"[(n - 1) // 3]) for n in range(1, 19)]
+    events += [event(19, "r9", "a"), event(20, "r9", "z")]
+    train, test = split(events)
+    assert len(train) == 15
+    assert {e["id"][2:4] for e in train}.isdisjoint(e["id"][2:4] for e in test)
+    assert {e["base"] for e in train}.isdisjoint(e["base"] for e in test)
+    assert [e["base"] for e in test] == ["f", "f", "f", "z"]
+    assert split(list(reversed(events))) == (train, test)
+
+
+def test_a_history_is_a_profile_with_queries(game: Any) -> None:
+    crowd_, histories = game
+    ana = crowd_.player("ana")
+    for other in crowd_.players(3):
+        crowd_.round(other, BIKE, ["seat", "chain", "pedal"])
+    crowd_.round(ana, BIKE, ["wheel", "bell"])
+    events = histories.events(ana.key)
+    for event in events:
+        made = profile("nyms-ana", [event], [event])
+        (query,) = made["query"]
+        task = get_task(event["task"])
+        asked = task.example_from_query(Query(query["id"], query["input"], query["gold"]))
+        trained = task.example_from_item(event_item(event))
+        assert asked == trained
+        assert json.loads(json.dumps(made)) == made
+        assert asked_input(event_item(event)) == query["input"]
+    assert n_counted(events) == 1
+
+
+def test_the_population_is_without_the_player_and_as_of_then(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(7)
+    for n, other in enumerate(others[:5]):
+        crowd_.round(other, BIKE, ["wheel", "seat"] if n else ["wheel", "chain", "pedal"])
+        crowd_.judge(other, SPORT, [("chess", "no" if n < 3 else "yes")])
+    crowd_.round(ana, BIKE, ["bell", "horn", "light"])
+    crowd_.judge(ana, SPORT, [("chess", "yes")])
+    for other in others[5:]:
+        crowd_.round(other, BIKE, ["horn", "bell", "light"])
+        crowd_.judge(other, SPORT, [("chess", "yes")])
+    events = histories.events(ana.key)
+    said = histories.population_answers(ana.key, events)
+    assert [said[event["id"]] for event in events if event["task"] != "NYM-2"] == ["wheel, seat", "no"]
+
+
+def test_baselines_are_what_most_people_say() -> None:
+    others = crowd(Given(5, 9, {"wheel": 5, "seat": 3, "bell": 1, "arm": 1}, {"soul": 9}))
+    assert others.ranked == ["wheel", "seat", "arm", "bell"]
+    assert likely_list(others) == ["wheel", "seat"]
+    assert likely_first(["soul", "bell", "seat"], others) == "seat"
+    few = crowd(Given(4, 2, {"wheel": 4}, {"wheel": 1, "soul": 2}))
+    assert (few.n, few.given, few.simulated) == (6, {"wheel": 5, "soul": 2}, True)
+    assert likely_list(crowd(Given(0, 0, {}, {}))) == []
+    assert likely_verdict((1, 2), others, "wheel", (9, 0)) == "no"
+    assert likely_verdict((0, 0), others, "wheel", (0, 9)) == "yes"
+    assert likely_verdict((2, 2), others, "soul", (3, 4)) == "no"
