@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from idiolect.data.tasks import Task, get_task
 from idiolect.errors import EmptyHistory, InputError, PersonNotFound
 from idiolect.evaluating import Evaluating
 from idiolect.forget.answers import take_out
+from idiolect.game import recounting
 from idiolect.house import Stage, TrainingOptions, checked, further_items, need_torch
 from idiolect.store.adapters import PLAIN
 from idiolect.store.records import AdapterRow, Deletion
@@ -68,6 +70,7 @@ class Idiolect(Evaluating):
             shutil.rmtree(Path(self.store.place) / "gates", ignore_errors=True)
         self._forget([*digests, *(one.digest for one in deletion.affected)])
         self._refresh_pools()
+        recounting.finish(self.store.game, time.time())
         return replace(deletion, evaluations=tuple(unchanged))
 
     @cached_property
@@ -86,7 +89,9 @@ class Idiolect(Evaluating):
         self, user: str, item: str | None = None, options: Options | None = None, *, on_step: OnStep | None = None
     ) -> Forgotten:
         """Forget a person, or one item of theirs, with everything that was made from it (see `Forgetting.forget`)."""
-        return self.forgetting.forget(user, item, options, on_step=on_step)
+        done = self.forgetting.forget(user, item, options, on_step=on_step)
+        recounting.finish(self.store.game, time.time())
+        return done
 
     # -- training --------------------------------------------------------------------------------------------------
 

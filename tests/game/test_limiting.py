@@ -79,10 +79,15 @@ def test_counters_outlast_a_restart(desk: Desk, limits: Limits) -> None:
 
 def test_what_is_rolled_back_was_not_spent(desk: Desk, limits: Limits) -> None:
     limit = Limit("x", 2, HOUR)
-    for _ in range(5):
-        with pytest.raises(RuntimeError), desk.game.books.write() as books:
+
+    def spend_and_fail() -> None:
+        with desk.game.books.write() as books:
             limits.spend(limit, "a", books=books)
             raise RuntimeError
+
+    for _ in range(5):
+        with pytest.raises(RuntimeError):
+            spend_and_fail()
     assert n_spent(limits, limit, "a") == 2
 
 

@@ -148,7 +148,9 @@ def judged() -> JudgeReportView:
 def leaderboard() -> LeaderboardView:
     names = ["otter", "anna_words", "quince", "lexa", "norbert"]
     means = tuple(RankView(n + 1, name, str(312 - 17 * n), name == "anna_words") for n, name in enumerate(names))
-    rounds = tuple(RankView(max(1, n), name, str(410 - 30 * n)) for n, name in enumerate(names))
+    rounds = tuple(
+        RankView(max(n, 1), name, str(410 - 30 * max(n - 1, 0))) for n, name in zip((0, 1, 3, 4, 5), names, strict=True)
+    )
     boards = (
         BoardView("mean", means, means[1], 214),
         BoardView("total", rounds, RankView(17, "anna_words", "8 214", True), 214),

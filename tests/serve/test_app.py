@@ -22,7 +22,6 @@ from idiolect.serve.app import Settings, create_app
 from idiolect.serve.keeping import PURGE_S, Keeper
 from idiolect.serve.pages import Here
 from idiolect.serve.views import AboutView
-from idiolect.store.store import Store
 
 SECRET_TEXT = "a-secret-word"
 RAISED: dict[str, tuple[Exception, int, str]] = {
@@ -275,21 +274,26 @@ def test_keeper_goes_on_after_a_failure(desk: Desk, app: Any, caplog: pytest.Log
 def test_real_server_keeps_sessions_over_a_restart_and_logs_no_text(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    jar = httpx.Cookies()
     headers = {"accept": "application/json"}
-    with open_store(tmp_path / "store") as store, running(Desk(store).app(keeps=True)) as address:
-        with httpx.Client(base_url=address, headers=headers, cookies=jar) as client:
-            made = client.post("/guest").json()
-            client.get(f"/{SECRET_TEXT}")
-            client.post("/login", data={"csrf": made["csrf"], "handle": SECRET_TEXT, "password": SECRET_TEXT})
-            static = client.get("/static/style.css?v=1")
-            assert "immutable" in static.headers["cache-control"]
-            assert "set-cookie" not in static.headers
-            jar = client.cookies
-    with Store.open(tmp_path / "store") as store, running(Desk(store, seed=1).app(keeps=True)) as address:
-        with httpx.Client(base_url=address, headers=headers, cookies=jar) as client:
-            me = client.get("/me").json()
-            assert (me["player"], me["csrf"]) == (made["player"], made["csrf"])
-            assert client.post("/me", json={"timing": "2x"}, headers={"x-csrf-token": made["csrf"]}).json()["timing"] == "2x"
+    with (
+        open_store(tmp_path / "store") as store,
+        running(Desk(store).app(keeps=True)) as address,
+        httpx.Client(base_url=address, headers=headers) as client,
+    ):
+        made = client.post("/guest").json()
+        client.get(f"/{SECRET_TEXT}")
+        client.post("/login", data={"csrf": made["csrf"], "handle": SECRET_TEXT, "password": SECRET_TEXT})
+        static = client.get("/static/style.css?v=1")
+        assert "immutable" in static.headers["cache-control"]
+        assert "set-cookie" not in static.headers
+        jar = client.cookies
+    with (
+        open_store(tmp_path / "store") as store,
+        running(Desk(store, seed=1).app(keeps=True)) as address,
+        httpx.Client(base_url=address, headers=headers, cookies=jar) as client,
+    ):
+        me = client.get("/me").json()
+        assert (me["player"], me["csrf"]) == (made["player"], made["csrf"])
+        assert client.post("/me", json={"timing": "2x"}, headers={"x-csrf-token": made["csrf"]}).json()["timing"] == "2x"
     said = "".join(capfd.readouterr()) + caplog.text
     assert SECRET_TEXT not in said

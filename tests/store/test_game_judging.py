@@ -252,7 +252,7 @@ def test_gold_is_scored_against_gold_and_moves_trust_once(table: Table) -> None:
     assert say(table, me, "mero:tree", "keyboard", "unsure", kind="gold_neg").score == 0
     assert trust(table, me.key) == (5, 3)
     with table.game.books.read() as books:
-        assert books.votes(prompt_key(books, "mero:car"), ["wheel"]) == [], "gold is no vote"
+        assert books.votes({(prompt_key(books, "mero:car"), "wheel")}) == [], "gold is no vote"
 
 
 def test_votes_make_a_pair_valid_or_not(table: Table) -> None:
@@ -280,7 +280,7 @@ def test_simulated_players_and_open_rounds_count_for_nobody(table: Table) -> Non
         _give(table, table.player(f"t{i}", "simulated"), "mero:car", "tailpipe")
     open_ = ask(table, table.player("open"), ("mero:car", "trunk"))
     with table.game.books.read() as books:
-        assert books.votes(prompt_key(books, "mero:car"), ["trunk"]) == []
+        assert books.votes({(prompt_key(books, "mero:car"), "trunk")}) == []
         row = books.round(open_.round)
         assert row is not None
         table.game.judging.judge(row.player, row.round, 0, "no")
@@ -300,8 +300,7 @@ def test_three_givers_validate_and_gain_trust_once(table: Table) -> None:
     assert pair_state(table, "mero:car", "tailpipe") == "validated"
     assert {trust(table, player.key) for player in made} == {(4.2, 1)}
     with table.game.books.write() as books:
-        key = prompt_key(books, "mero:car")
-        assert validity.refresh(books, key, ["tailpipe"], 1.0) == []
+        assert validity.refresh(books, {(prompt_key(books, "mero:car"), "tailpipe")}, 1.0) == []
     assert {trust(table, player.key) for player in made} == {(4.2, 1)}
     for i in range(14):
         say(table, table.player(f"q{i}"), "mero:car", "tailpipe", "no")
@@ -348,7 +347,7 @@ def test_counting_again_changes_nothing(table: Table) -> None:
     with table.game.books.write() as books:
         rows = {row.key: books.pairs(row.key) for row in books.prompts()}
         for prompt, pairs in rows.items():
-            assert validity.refresh(books, prompt, pairs, 1.0) == []
+            assert validity.refresh(books, {(prompt, key) for key in pairs}, 1.0) == []
         assert {row.key: books.pairs(row.key) for row in books.prompts()} == rows
     assert sum(map(len, rows.values())) > 20
 

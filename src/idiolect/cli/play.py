@@ -15,6 +15,7 @@ import typer
 
 from idiolect.cli.options import JsonOption, StoreOption, open_house, wants_json
 from idiolect.cli.output import emit, note, say
+from idiolect.cli.progress import Step, stages
 from idiolect.errors import DependencyMissing, InputError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def play(
     ctx: typer.Context,
     port: PortOption = 8000,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
-    crowd: CrowdOption = 40,
+    crowd: CrowdOption = 24,
     host: HostOption = "127.0.0.1",
     name: NameOption = None,
     https: HttpsOption = False,
@@ -168,8 +169,9 @@ def _run(ctx: typer.Context, store: str | None, place: Listening, crowd: int, co
         with _game(ctx, store) as game:
             game.prepare()
             _invite(game, crowd)
-            address = _address(place, listening.getsockname()[1])
-            _announce(place, address)
+            port = listening.getsockname()[1]
+            address = _address(place, port)
+            _announce(place, address, port)
             if browser:  # a thread of its own: a browser in the terminal ends when it is closed
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server(game, place, contact, listening)
@@ -233,11 +235,22 @@ def _forgotten(house: Idiolect, person: str) -> None:
         house.forget(person, options=Options(rebuild=False, receipt=Path(folder) / "receipt.json"))
 
 
-def _invite(game: Game, crowd: int) -> None:
-    if crowd:
-        from idiolect.game.crowd import populate
+def _invite(game: Game, n_players: int) -> None:
+    """See to it that there is company; once made, it stays."""
+    from idiolect.game.crowd import populate
 
-        populate(game, crowd)
+    with game.books.read() as books:
+        if not n_players or books.has_simulated():
+            return
+    with stages() as shown:
+        step: Step | None = None
+
+        def show(done: int, of: int) -> None:
+            nonlocal step
+            step = step or shown("simulated players", of)
+            step(done, "", None)
+
+        populate(game, n_players, on_progress=show)
 
 
 def _listen(place: Listening) -> socket.socket:
@@ -257,9 +270,11 @@ def _address(place: Listening, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def _announce(place: Listening, address: str) -> None:
+def _announce(place: Listening, address: str, port: int) -> None:
     say(f"the word game is at {address} – Ctrl-C ends it")
     if not place.is_home and not place.https:
         note("without HTTPS, whoever is on the way can read passwords; do not use this beyond a network that you trust")
     if place.https:
-        note(f"it listens on {place.host} for the proxy that ends HTTPS; that has to pass on Host and X-Forwarded-For")
+        note(
+            f"it listens on {place.host} port {port} for the proxy that ends HTTPS, which has to pass on Host and X-Forwarded-For"
+        )

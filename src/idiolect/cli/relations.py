@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -113,7 +113,7 @@ def candidates(
 
     word = vocabulary().words.get(f"{relation}:{word_key(base_word)}")
     if word is None:
-        raise NotFoundError(f"the game has no such base word for relation {relation!r}; its words are in the vocabulary's files")
+        raise NotFoundError(f"the game has no such base word for relation {relation!r}; `hand` is one of mero")
     kept = _read(model, ctx, base, device, dtype)
     found = offered(kept.model, kept.facts, word, n, seed=seed)
     if wants_json(ctx, json):
@@ -130,14 +130,16 @@ def study(
     out_: OutOption,
     data: BenchmarksOption = None,
     game: GameOption = None,
-    arms: Annotated[str, typer.Option("--tiers", metavar="NAMES", help="floor,encoder,both,adapter.")] = "floor,encoder,both,adapter",
+    arms: Annotated[
+        str, typer.Option("--tiers", metavar="NAMES", help="Which are compared; none: ''.")
+    ] = "floor,encoder,both,adapter",
     splits: Annotated[str, typer.Option("--splits", metavar="NAMES", help="published,lexical.")] = "published,lexical",
     labels: Annotated[str, typer.Option("--labels", metavar="NAMES", help="native,shared.")] = "native,shared",
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,N…", help="Seeds of tiers 1 and 2.")] = "0,1,2",
     adapter_seeds: Annotated[str, typer.Option("--adapter-seeds", metavar="N,N…", help="Seeds of tier 4.")] = "0,1,2",
     adapter_links: Annotated[int, typer.Option("--adapter-pairs", min=2, help="Tier 4 learns from at most N pairs.")] = 3000,
     adapter_on: Annotated[str, typer.Option("--adapter-on", metavar="NAMES", help="Benchmarks of tier 4.")] = "EVALution",
-    gain_seeds: Annotated[str, typer.Option("--gain-seeds", metavar="N,N…", help="Seeds of the gain from players.")] = "0,1,2,3,4",
+    gain_seeds: Annotated[str, typer.Option("--gain-seeds", metavar="N,N…", help="Seeds of the gain.")] = "0,1,2,3,4",
     gain_arms: Annotated[str, typer.Option("--gain-tiers", metavar="NAMES", help="floor,both.")] = "floor,both",
     base: BaseOption = None,
     device: DeviceOption = None,
@@ -153,8 +155,9 @@ def study(
     from idiolect.relations.study import StudySettings, Workshop, run_trials
 
     settings = StudySettings.build(
-        arms=_names(arms), splits=_names(splits), labellings=_names(labels), seeds=read_seeds(seeds), adapter_seeds=read_seeds(adapter_seeds),
-        adapter_links=adapter_links, adapter_on=_names(adapter_on), gain_seeds=read_seeds(gain_seeds), gain_arms=_names(gain_arms),
+        arms=_names(arms), splits=_names(splits), labellings=_names(labels), seeds=read_seeds(seeds),
+        adapter_seeds=read_seeds(adapter_seeds), adapter_links=adapter_links, adapter_on=_names(adapter_on),
+        gain_seeds=read_seeds(gain_seeds), gain_arms=_names(gain_arms),
     )  # fmt: skip
     check_folder(out_)
     benchmarks, links = _benchmarks(data), _game(game)
@@ -184,10 +187,9 @@ def study(
 def _arm(name: str) -> Arm:
     from idiolect.relations.classifier import ARMS
 
-    found = next((arm for arm in ARMS if arm == name), None)
-    if found is None:
+    if name not in ARMS:
         raise ConfigError(f"tier {name!r} is not known; choose one of: {', '.join(ARMS)}")
-    return found
+    return cast("Arm", name)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -213,9 +215,7 @@ def _game(files: list[Path] | None) -> list[Link]:
     return [link for file in files or [] for link in read_game(file)]
 
 
-def _base_for(
-    arm: str, ctx: typer.Context, base: str | None, device: str | None, dtype: str | None
-) -> Base | None:
+def _base_for(arm: str, ctx: typer.Context, base: str | None, device: str | None, dtype: str | None) -> Base | None:
     from idiolect.relations.kept import needs_base
 
     return loaded_base(ctx, base, device, dtype) if needs_base(arm) else None

@@ -318,7 +318,7 @@ class Accounts:
         books.drop_orphaned_pairs(prompts)
         for prompt in sorted(prompts):
             books.recount_players(prompt)
-            refresh(books, prompt, books.pairs(prompt).keys(), self._clock())
+        refresh(books, {(prompt, key) for prompt in prompts for key in books.pairs(prompt)}, self._clock())
 
 
 def _by_handle(books: Books, handle: str) -> PlayerRow | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from idiolect.game import score, trust, validity
 from idiolect.game.normalise import normalise
 from idiolect.game.rules import DAY_ROUNDS, day_of
 from idiolect.game.score import Verdict, Vote
-from idiolect.game.vocabulary import Vocabulary
+from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books
-from idiolect.store.game.judging import GOLD, JudgementRow, VoteRow
+from idiolect.store.game.judging import GOLD, JudgementRow, Pair
 from idiolect.store.game.records import AnswerRow, PlayerRow, RoundRow
 from idiolect.types import canonical_json
 
@@ -26,7 +26,7 @@ def count_answers(books: Books, row: RoundRow, player: PlayerRow, answers: Seque
     fallen = trust.earn(books, player.key, trust.SLUR * n_slurs, at)
     _mark(books, row, trust.answering_patterns(answers, books.lists_on(row.prompt, player.key, _LISTS)))
     if row.counts:
-        validity.refresh(books, row.prompt, {a.key for a in answers if a.status == "accepted"}, at)
+        validity.refresh(books, {(row.prompt, answer.key) for answer in answers if answer.status == "accepted"}, at)
     if fallen:
         validity.reconsider(books, [player.key], at)
 
@@ -38,15 +38,14 @@ def count_verdicts(books: Books, words: Vocabulary, row: RoundRow, player: Playe
     gold: list[tuple[Verdict, Verdict]] = [(_verdict(item), truth) for item in judged if (truth := truth_of(item)) is not None]
     fallen = trust.earn(books, player.key, trust.of_gold(gold), at)
     _mark(books, row, trust.judging_patterns([(_verdict(item), item.ms) for item in judged]))
-    by_prompt = {prompt: voted for prompt, items in by_base_word(judged).items() if (voted := _voted(items))}
-    _make_pairs(books, words, by_prompt, at)
-    total, waits = _points(books, judged, by_prompt)
+    voted = [item for item in judged if item.kind not in GOLD]
+    wanted = {item.pair for item in voted}
+    _make_pairs(books, words, row, voted, at)
+    total, waits = _points(books, judged, wanted)
     beyond = books.n_since(player.key, day_of(at)) > DAY_ROUNDS
     books.change_round(row.key, score_provisional=total, score_final=None if waits else total, beyond=beyond)
-    for prompt, items in by_prompt.items():
-        keys = {item.key for item in items}
-        validity.refresh(books, prompt, keys, at)
-        _settle(books, prompt, keys, at)
+    validity.refresh(books, wanted, at)
+    _settle(books, wanted, at)
     if fallen:
         validity.reconsider(books, [player.key], at)
 
@@ -57,58 +56,46 @@ def truth_of(item: JudgementRow) -> Verdict | None:
     return truths.get(item.kind)
 
 
-def by_base_word(judged: Sequence[JudgementRow]) -> dict[int, list[JudgementRow]]:
-    """Judgements of a round by the row of their base word."""
-    found: dict[int, list[JudgementRow]] = {}
-    for item in judged:
-        found.setdefault(item.prompt, []).append(item)
-    return found
+def base_words(books: Books, words: Vocabulary, round: RoundRow) -> dict[int, BaseWord]:
+    """The base words of the round's relation, by row."""
+    return {row.key: words.words[row.prompt] for row in books.prompts(round.relation) if row.prompt in words.words}
 
 
-def _voted(judged: Sequence[JudgementRow]) -> list[JudgementRow]:
-    """Without gold, which is no vote."""
-    return [item for item in judged if item.kind not in GOLD]
-
-
-def _make_pairs(books: Books, words: Vocabulary, by_prompt: Mapping[int, Sequence[JudgementRow]], at: float) -> None:
+def _make_pairs(books: Books, words: Vocabulary, round: RoundRow, voted: Sequence[JudgementRow], at: float) -> None:
     """See to it that every pair that was voted on has a row to be counted in."""
-    for prompt, items in by_prompt.items():
-        word = words.words[books.prompt(prompt).prompt]
-        read = [(item.key, item.display, normalise(item.display, word, words.lexicon)) for item in items]
-        books.touch_pairs(prompt, [(key, display, r.oov, r.review) for key, display, r in read], at)
+    known, asked = books.pair_rows({item.pair for item in voted}), base_words(books, words, round)
+    for item in voted:
+        if item.pair not in known:
+            read = normalise(item.display, asked[item.prompt], words.lexicon)
+            books.touch_pairs(item.prompt, [(item.key, item.display, read.oov, read.review)], at)
 
 
-def _points(books: Books, judged: Sequence[JudgementRow], by_prompt: Mapping[int, Sequence[JudgementRow]]) -> tuple[int, bool]:
+def _points(books: Books, judged: Sequence[JudgementRow], wanted: Collection[Pair]) -> tuple[int, bool]:
     """Score each judgement; their sum, and whether any of them is provisional."""
-    votes = {prompt: books.votes(prompt, {item.key for item in items}) for prompt, items in by_prompt.items()}
-    total, waits = 0, False
+    votes = books.votes(wanted)
+    scored: list[tuple[int, int, bool]] = []
     for item in judged:
-        others = [_vote(vote) for vote in votes.get(item.prompt, ()) if vote.key == item.key]
-        scored = score.score_judgement(_verdict(item), str(item.player), others, truth_of(item))
-        books.change_judgement(item.key_, points=scored.points, provisional=scored.provisional)
-        total, waits = total + scored.points, waits or scored.provisional
-    return total, waits
+        others = [Vote(str(v.player), v.verdict, v.trust) for v in votes if (v.prompt, v.key) == item.pair]
+        points = score.score_judgement(_verdict(item), str(item.player), others, truth_of(item))
+        scored.append((item.key_, points.points, points.provisional))
+    books.score_judgements(scored)
+    return sum(points for _, points, _ in scored), any(waits for *_, waits in scored)
 
 
-def _settle(books: Books, prompt: int, keys: set[str], at: float) -> None:
+def _settle(books: Books, wanted: Collection[Pair], at: float) -> None:
     """Make points final where there are five other votes by now. Waiting points are full points, so that none is lost by it."""
-    rounds: set[int] = set()
-    votes = books.votes(prompt, keys)
-    for item in books.provisional(prompt, keys):
-        others = [v for v in votes if v.key == item.key and v.player != item.player and v.verdict != "unsure"]
-        if len(others) >= score.JUDGED_VOTES:
-            books.change_judgement(item.key_, provisional=False)
-            rounds.add(item.round)
-    if rounds:
-        books.settle_judged(rounds, at)
+    votes = [vote for vote in books.votes(wanted) if vote.verdict != "unsure"]
+    ready: list[JudgementRow] = []
+    for item in books.provisional(wanted):
+        others = sum((vote.prompt, vote.key) == item.pair and vote.player != item.player for vote in votes)
+        ready += [item] if others >= score.JUDGED_VOTES else []
+    if ready:
+        books.score_judgements([(item.key_, item.points, False) for item in ready])
+        books.settle_judged({item.round for item in ready}, at)
 
 
 def _verdict(item: JudgementRow) -> Verdict:
     return cast(Verdict, item.verdict)
-
-
-def _vote(row: VoteRow) -> Vote:
-    return Vote(str(row.player), row.verdict, row.trust)
 
 
 def _mark(books: Books, row: RoundRow, patterns: Sequence[str]) -> None:

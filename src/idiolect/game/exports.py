@@ -177,6 +177,7 @@ class _Writer:
 
     def __init__(self, books: Books, words: Vocabulary, folder: Path, k: int, at: float, name: str) -> None:
         self._books, self._words, self._folder, self._k, self._at, self._name = books, words, folder, k, at, name
+        self._answered = books.answered_prompts(at)
         self._drawn: dict[str, list[tuple[str, str]]] = {}
         self._n: Counter[str] = Counter()
         self._relations: Counter[str] = Counter()
@@ -200,8 +201,10 @@ class _Writer:
         return (self._folder / name).open("w", encoding="utf-8", newline="\n")
 
     def _prompts(self) -> Iterator[tuple[PromptRow, BaseWord]]:
+        """Base words that anybody answered or judged, in their order."""
         for prompt in self._books.prompts():
-            if (word := self._words.words.get(prompt.prompt)) is not None:
+            word = self._words.words.get(prompt.prompt)
+            if word is not None and prompt.key in self._answered:
                 yield prompt, word
 
     # -- what was given --------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ FROM_PLAYERS, FROM_PERCENT = 20, 50
 N_FAR = 3
 """Wrong answers that a base word has; the same for everybody, so that votes meet."""
 _NEAR_ENOUGH = 2
-_TRIES = 60
+_OF_FAR = 4
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def known_seeds(word: BaseWord, words: Vocabulary, n: int) -> list[str]:
 def far_answers(word: BaseWord, words: Vocabulary, n: int = N_FAR) -> list[str]:
     """Wrong answers: what people would say to a far base word of the same relation. The same ones every time."""
     rng = random.Random(seed_of("far answers", words.version, word.id))
-    others = words.of(word.relation)
+    others = list(words.of(word.relation))
+    rng.shuffle(others)
     found: list[str] = []
-    for _ in range(_TRIES):
-        other = rng.choice(others)
-        known = known_seeds(other, words, 4) if is_far(word, other, words) else []
+    for other in others:
+        known = known_seeds(other, words, _OF_FAR) if is_far(word, other, words) else []
         key = rng.choice(known) if known else ""
         if key and key not in found and not is_linked(word, key, words) and not is_echo(key, word, words.lexicon):
             found.append(key)

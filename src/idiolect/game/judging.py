@@ -16,7 +16,7 @@ from typing import cast
 
 from idiolect.game import counting, pooling
 from idiolect.game.clock import Clock
-from idiolect.game.counting import by_base_word, truth_of
+from idiolect.game.counting import base_words, truth_of
 from idiolect.game.mixing import MIN_ITEMS, mix
 from idiolect.game.normalise import RELATIONS, Relation
 from idiolect.game.pooling import Candidates
@@ -169,7 +169,7 @@ class Judging:
         """The pairs of a round, in the order in which they are shown."""
         with self._books.read() as books:
             row = self._own(books, player, round)
-            words = self._base_words(books, row)
+            words = base_words(books, self._words, row)
             return [Asked(j.seq, words[j.prompt], j.display, j.verdict) for j in books.judgements(row.key)]
 
     # -- verdicts --------------------------------------------------------------------------------------------------
@@ -266,19 +266,12 @@ class Judging:
             return JudgeReport(row, tuple(self._lines(books, row)))
 
     def _lines(self, books: Books, row: RoundRow) -> list[JudgedLine]:
-        words, judged = self._base_words(books, row), books.judgements(row.key)
-        lines: dict[int, JudgedLine] = {}
-        for prompt, items in by_base_word(judged).items():
-            keys = {item.key for item in items}
-            votes, pairs = books.votes(prompt, keys), books.pairs(prompt, keys)
-            for item in items:
-                known = pairs.get(item.key)
-                lines[item.seq] = _line(item, words[prompt], votes, known.key_ if known is not None else None)
-        return [lines[item.seq] for item in judged]
-
-    def _base_words(self, books: Books, row: RoundRow) -> dict[int, BaseWord]:
-        prompts = {item.prompt for item in books.judgements(row.key)}
-        return {prompt: self._words.words[books.prompt(prompt).prompt] for prompt in sorted(prompts)}
+        judged = books.judgements(row.key)
+        wanted = {item.pair for item in judged}
+        words, votes, pairs = base_words(books, self._words, row), books.votes(wanted), books.pair_rows(wanted)
+        return [
+            _line(item, words[item.prompt], votes, pairs[item.pair].key_ if item.pair in pairs else None) for item in judged
+        ]
 
     def _own(self, books: Books, player: int, round: str) -> RoundRow:
         row = books.round(round) if round.isascii() and round.isprintable() else None
@@ -289,7 +282,7 @@ class Judging:
 
 def _line(item: JudgementRow, word: BaseWord, votes: Sequence[VoteRow], pair: int | None) -> JudgedLine:
     truth = truth_of(item)
-    others = [v.verdict for v in votes if v.key == item.key and v.player != item.player and v.verdict != "unsure"]
+    others = [v.verdict for v in votes if (v.prompt, v.key) == item.pair and v.player != item.player and v.verdict != "unsure"]
     shown = percent(others.count("yes"), len(others)) if others and truth is None else None
     verdict = cast(Verdict, item.verdict)
     return JudgedLine(

@@ -190,7 +190,7 @@ class Moderation:
             books.add_bonus(round, CHALLENGE)
             if books.player(player).is_real:
                 books.add_notice(player, "bonus", {"pair": pair, "points": CHALLENGE}, now)
-        validity.refresh(books, row.prompt, [row.key], now)
+        validity.refresh(books, {(row.prompt, row.key)}, now)
 
     def decide_complaint(self, moderator: PlayerRow, complaint: int, *, uphold: bool) -> None:
         """Block the answer that is complained about, or let it be shown; all complaints about it are decided by that.
@@ -303,7 +303,7 @@ def _block(books: Books, pair: int, now: float, *, slur: bool) -> None:
     if row.decided == "blocked":
         return
     books.change_pair(pair, decided="blocked", review=False)
-    validity.refresh(books, row.prompt, [row.key], now)
+    validity.refresh(books, {(row.prompt, row.key)}, now)
     if slur:
         gave = books.first_rounds_with(row.prompt, row.key)
         fallen = [player for player in gave if trust.earn(books, player, trust.SLUR, now)]
@@ -313,4 +313,4 @@ def _block(books: Books, pair: int, now: float, *, slur: bool) -> None:
 def _show(books: Books, pair: int, now: float) -> None:
     row = _pair(books, pair)
     books.change_pair(pair, decided="shown", review=False)
-    validity.refresh(books, row.prompt, [row.key], now)
+    validity.refresh(books, {(row.prompt, row.key)}, now)

@@ -47,9 +47,8 @@ def pools(
         "gold_pos": _right(books, words, relation, prompts, rng),
         "gold_neg": _wrong(books, words, relation, prompts, rng),
     }
-    every = [item for items in found.values() for item in items]
-    known = books.known_pairs({item.prompt for item in every}, {item.key for item in every})
-    closed = books.asked(player) | books.own_pairs(player, relation) | {pair for pair, is_open in known.items() if not is_open}
+    closed = books.closed_pairs({item.pair for items in found.values() for item in items})
+    closed |= books.asked(player) | books.own_pairs(player, relation)
     return {kind: [i for i in items if i.pair not in closed and _is_decent(i, words)] for kind, items in found.items()}
 
 
@@ -124,7 +123,7 @@ def _wrong(books: Books, words: Vocabulary, relation: Relation, prompts: Mapping
     found = _shipped(relation, prompts, "no")
     settled = [row for row in prompts.values() if row.n_players >= gold.FROM_PLAYERS]
     foreign = list(gold.foreign_answers(rng.sample(settled, min(N_WORDS, len(settled))), words))
-    given = books.known_pairs({prompt for prompt, _ in foreign}, {pair.key for _, pair in foreign})
+    given = books.pair_rows({(prompt, pair.key) for prompt, pair in foreign})
     found += [(prompt, pair) for prompt, pair in foreign if (prompt, pair.key) not in given]
     rng.shuffle(found)
     return [Item(prompt, pair.key, pair.display, "gold_neg", 0.0) for prompt, pair in found]

@@ -69,7 +69,7 @@ class Known:
         display = min(self.forms, key=lambda form: (-self.forms[form], form)) if n else self.display
         state = "validated" if validated else "candidate"
         return {
-            "key": key, "display": display, "first_at": self.first_at, "oov": self.oov, "review": self.review,
+            "key": key, "display": display, "first_at": self.first_at, "oov": int(self.oov), "review": int(self.review),
             "n_players": n, "state": state,
         }  # fmt: skip
 
@@ -184,7 +184,7 @@ class Replay:
         is_final = self._real and others.n_others >= MIN_OTHERS
         made.values |= {"score_provisional": scored.total, "score_final": scored.total if is_final else None}
         flags: dict[str, Any] = {"asked": {"relations": [self.word.relation], "mode": "classic"}, "pioneer": scored.bonus}
-        rows = [AnswerRow(key_=0, **answer) for answer in made.answers]
+        rows = [AnswerRow(0, **answer) for answer in made.answers]
         if patterns := trust.answering_patterns(rows, self._lists):
             flags["patterns"] = patterns
         made.values["flags"] = canonical_json(flags)
@@ -215,7 +215,8 @@ class Replay:
                 self.validated.update(self._givers[key])
 
     def _is_valid(self, givers: Sequence[int]) -> bool:
-        return validity.Tally((trust.START.trust,) * len(givers)).state == "validated"
+        """As `validity` has it, of players who are trusted as on their first day or more."""
+        return len(givers) >= validity.MIN_GIVERS and len(givers) * trust.START.trust >= validity.MIN_GIVERS_TRUST
 
     def _settle(self, at: float) -> None:
         waiting, self._waiting = self._waiting, []

@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from idiolect.game.score import MIN_TRUST
 from idiolect.game.trust import REJECTED, VALIDATED, earn
 from idiolect.store.game.books import Books
+from idiolect.store.game.judging import GiverRow, Pair, VoteRow
 from idiolect.store.game.records import PairRow
 
 State = Literal["candidate", "validated", "rejected", "blocked"]
@@ -29,6 +30,9 @@ State = Literal["candidate", "validated", "rejected", "blocked"]
 MIN_GIVERS, MIN_GIVERS_TRUST = 3, 2.0
 VALID_FROM, VALID_JUDGES = 0.8, 3
 REJECT_TO, REJECT_JUDGES = 0.2, 5
+_AT_ONCE = 200
+
+Row = TypeVar("Row", VoteRow, GiverRow)
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,14 @@ class Transition:
     after: State
 
 
-def refresh(books: Books, prompt: int, keys: Collection[str], at: float) -> list[Transition]:
-    """Count the votes on these pairs of a base word again; what changed.
+def refresh(books: Books, wanted: Collection[Pair], at: float) -> list[Transition]:
+    """Count the votes on these pairs again; what changed.
 
     Whoever gave a pair gains trust when it becomes validated, and loses some when it becomes rejected. Players whose standing
     changes by that take all their pairs with them.
     """
-    changed, fallen = _refresh(books, prompt, keys, at)
-    return changed + reconsider(books, fallen, at)
+    changed, moved = _refresh(books, wanted, at)
+    return changed + reconsider(books, moved, at)
 
 
 def reconsider(books: Books, players: Iterable[int], at: float) -> list[Transition]:
@@ -107,30 +111,40 @@ def reconsider(books: Books, players: Iterable[int], at: float) -> list[Transiti
         if player in seen:  # once each: two players could otherwise lift and sink each other for ever
             continue
         seen.add(player)
-        for prompt, keys in sorted(books.pairs_of(player).items()):
-            books.recount_players(prompt, keys)
-            more, fallen = _refresh(books, prompt, keys, at)
-            changed += more
-            waiting += fallen
+        theirs = books.pairs_of(player)
+        for prompt in sorted({prompt for prompt, _ in theirs}):
+            books.recount_players(prompt, {key for of, key in theirs if of == prompt})
+        more, moved = _refresh(books, theirs, at)
+        changed += more
+        waiting += moved
     return changed
 
 
-def _refresh(books: Books, prompt: int, keys: Collection[str], at: float) -> tuple[list[Transition], list[int]]:
+def _refresh(books: Books, wanted: Collection[Pair], at: float) -> tuple[list[Transition], list[int]]:
     """What changed, and the players whose standing did."""
-    rows = books.pairs(prompt, keys)
-    votes, givers = books.votes(prompt, rows), books.givers(prompt, rows)
     changed: list[Transition] = []
-    fallen: list[int] = []
-    for key, row in sorted(rows.items()):
-        gave = {giver.player: giver.trust for giver in givers if giver.key == key}
-        ballot = [(vote.verdict, vote.trust) for vote in votes if vote.key == key]
-        tally = Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")
-        if (transition := _keep(books, row, tally)) is not None:
-            changed.append(transition)
-            evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(transition.after)
-            if evidence is not None:
-                fallen += [player for player in sorted(gave) if earn(books, player, evidence, at)]
-    return changed, fallen
+    moved: list[int] = []
+    ordered = sorted(wanted)
+    for start in range(0, len(ordered), _AT_ONCE):
+        part = set(ordered[start : start + _AT_ONCE])
+        votes, givers = _by_pair(books.votes(part)), _by_pair(books.givers(part))
+        for pair, row in sorted(books.pair_rows(part).items()):
+            gave = {giver.player: giver.trust for giver in givers.get(pair, ())}
+            ballot = [(vote.verdict, vote.trust) for vote in votes.get(pair, ())]
+            tally = Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")
+            if (transition := _keep(books, row, tally)) is not None:
+                changed.append(transition)
+                evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(transition.after)
+                if evidence is not None:
+                    moved += [player for player in sorted(gave) if earn(books, player, evidence, at)]
+    return changed, moved
+
+
+def _by_pair(rows: Iterable[Row]) -> dict[Pair, list[Row]]:
+    found: dict[Pair, list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.prompt, row.key), []).append(row)
+    return found
 
 
 def _keep(books: Books, row: PairRow, tally: Tally) -> Transition | None:

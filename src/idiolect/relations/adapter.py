@@ -4,8 +4,9 @@
     relation: ▶ part                               or, with a list    hand, finger
                                                                       relation: ▶ part
 
-The whole label set is scored either way, so a list tells the base nothing that it cannot learn; for bases that were never taught
-these labels, and want one, its order is drawn anew for every pair. The adapter is a task adapter in all respects: it is merged into the base, and personal adapters may stand on it.
+The whole label set is scored either way, so a list tells the base nothing that it cannot learn, and makes prompts three times
+as long. Where there is one, its order is drawn anew for every pair. The adapter is a task adapter in all respects: it is merged
+into the base, and personal adapters may stand on it.
 """
 
 from __future__ import annotations
@@ -131,9 +132,7 @@ def fit_adapter(
     reserve = max(len(answer_ids(name_of(label), tokenizer)) for label in labels)
     examples = (example(pair, labels, label, seed, listed) for pair, label in rows)
     dropped: list[str] = []
-    rendered = list(
-        render_many(examples, tokenizer, min(config.max_tokens, base.context), reserve=reserve, dropped=dropped)
-    )
+    rendered = list(render_many(examples, tokenizer, min(config.max_tokens, base.context), reserve=reserve, dropped=dropped))
     done: list[Finished] = []
     train(base, [Job("", rendered)], config, done.append, on_progress)
     if not bool(done[0].row.isfinite().all()):

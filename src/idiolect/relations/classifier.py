@@ -72,7 +72,7 @@ class RelationModel(ABC):
             InputError: a blank word, or a model of a benchmark's own labels.
         """
         if self.labels != SHARED:
-            raise InputError("this model knows a benchmark's own labels; train one of the shared labels: idiolect relations train")
+            raise InputError("this model knows a benchmark's own labels only; train one: idiolect relations train")
         words = word_key(base), word_key(answer)
         if not all(words):
             raise InputError("a word is blank; give a base word and an answer")

@@ -84,4 +84,4 @@ class Encoder:
         model = self.base.model
         hidden = hidden.to(model.head)
         losses, _ = answer_loss(hidden, model.head, tokens.to(hidden.device), hidden.new_zeros(len(tokens)), model.softcap)
-        return -losses.float().cpu().numpy() / 10
+        return (losses.float() / -10).cpu().numpy()

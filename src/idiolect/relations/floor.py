@@ -1,6 +1,6 @@
 """Tier 1: what WordNet's shipped seeds, the lexicon and the letters say of a pair. No model, no download, no torch.
 
-The seeds of the game cover 1,200 questions, so for most pairs of a benchmark only letters, parts of speech and frequencies speak:
+The seeds of the game cover 1,200 questions, so of most pairs elsewhere only letters, parts of speech and frequencies speak:
 a floor in the plain sense.
 """
 
@@ -18,7 +18,9 @@ from idiolect.game.normalise import RELATIONS
 from idiolect.game.vocabulary import Vocabulary, vocabulary
 
 _PREFIXES = ("un", "non", "in", "im", "il", "ir", "dis", "anti", "de", "mis", "under", "over", "re", "sub", "super")
-_SUFFIXES = ("ness", "ity", "tion", "ment", "er", "ing", "ly", "y", "ful", "less", "able", "al", "ic", "ous", "ive", "ed", "ism")
+_SUFFIXES = (
+    "ness", "ity", "tion", "ment", "er", "ing", "ly", "y", "ful", "less", "able", "al", "ic", "ous", "ive", "ed", "ism",
+)  # fmt: skip
 _MARKS = "nvarN"
 
 

@@ -65,7 +65,8 @@ def material(benchmarks: Mapping[str, Benchmark], game: Sequence[Link], n_links:
     mine = [link for link in game if not is_held_out(link.base) and frozenset(link.words) not in asked | own]
     if not mine or not kept:
         raise InputError("players' pairs of too few base words to learn from some and ask about others; give more")
-    doubted = negatives([link for link in kept if link.label != "none"], 0, known=game, kinds=("elsewhere", "reversed", "random"))
+    true = [link for link in kept if link.label != "none"]
+    doubted = negatives(true, 0, known=game, kinds=("elsewhere", "reversed", "random"))
     tests = {name: part.test for name, part in parts.items()} | {"game": (*kept, *doubted)}
     return Material(
         train=tuple(link for part in parts.values() for link in drawn(part.train, n_links, 0)),
@@ -157,7 +158,8 @@ def _figures(links: Sequence[Link], true: np.ndarray, said: Sequence[np.ndarray]
     if (counted := votes > 0).sum() > 2:
         from scipy.stats import spearmanr
 
-        made["spearman_votes"] = float(np.mean([spearmanr(p[counted], votes[counted]).statistic for p in p_part]))
+        found: list[Any] = [spearmanr(p[counted], votes[counted]) for p in p_part]
+        made["spearman_votes"] = float(np.mean([one.statistic for one in found]))
         made["n_votes"] = int(counted.sum())
     return made
 

@@ -98,7 +98,8 @@ def fit(
     found = _fitted(kind, (features - mean) / scale, np.asarray(labels), np.asarray(weights), seed)
     layers = list(zip(*_layers(found), strict=True))
     layers[-1] = _spread(*layers[-1], found.classes_.tolist(), n_labels)
-    return Head(mean, scale, *(tuple(part.astype(np.float32) for part in side) for side in zip(*layers, strict=True)))
+    weights_of, biases_of = (tuple(part.astype(np.float32) for part in side) for side in zip(*layers, strict=True))
+    return Head(mean, scale, weights_of, biases_of)
 
 
 def _fitted(kind: Kind, x: NDArray[Any], y: NDArray[Any], weights: NDArray[Any], seed: int) -> Any:

@@ -1,8 +1,9 @@
 """A trained model as a folder: model.json and arrays in safetensors; tier 4 as a PEFT folder inside. Never a pickle.
 
-    FOLDER/model.json          arm, labels, temperature, what it was trained on, its figures, what it fits
-    FOLDER/head.safetensors    tiers 1 and 2
-    FOLDER/adapter/            tier 4, as PEFT reads it
+Files of the folder:
+    model.json          arm, labels, temperature, what it was trained on, its figures, what it fits
+    head.safetensors    tiers 1 and 2
+    adapter/            tier 4, as PEFT reads it
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def read_model(folder: Path, base: Base | None = None) -> Kept:
         )
     if needs_base(arm):
         if base is None:
-            raise BaseMismatch(f"{folder.name} computes with base {note['origin'].get('base_name', '?')!r}; give it with --base")
+            raise BaseMismatch(f"{folder.name} needs base {note['origin'].get('base_name', '?')!r}; give it with --base")
         base.accept_origin(note["origin"], folder.name)
     if arm == "adapter":
         return Kept(_read_adapter(folder, note, base), note)
@@ -147,7 +148,8 @@ def _read_adapter(folder: Path, note: Mapping[str, Any], base: Base | None) -> R
 
     assert base is not None
     layout, row = read_peft(folder / ADAPTER, base.model.sites())
-    return AdapterModel(tuple(note["labels"]), base, layout, row, float(note["temperature"]), int(note["seed"]), bool(note["listed"]))
+    labels, temperature = tuple(note["labels"]), float(note["temperature"])
+    return AdapterModel(labels, base, layout, row, temperature, int(note["seed"]), bool(note["listed"]))
 
 
 def _arrays(folder: Path) -> dict[str, Any]:

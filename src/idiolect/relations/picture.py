@@ -1,4 +1,4 @@
-"""The picture of a study: weighted F1 of every arm, published split beside lexical, with the best published figure as a line."""
+"""The picture of a study: weighted F1 of every arm, published split beside lexical, published figures as lines."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def _panel(axes: Axes, name: str, cells: list[Mapping[str, Any]], *, published: 
         value, y = cell["mean"]["weighted_f1"], rows[cell["arm"]] + shift
         axes.plot([value["min"], value["max"]], [y, y], color=color, linewidth=2)
         axes.plot([value["mean"]], [y], marker, color=color, markersize=7)
-        axes.annotate(f"{value['mean']:.3f}", (value["mean"], y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+        above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        axes.annotate(f"{value['mean']:.3f}", (value["mean"], y), **above)
     for cut, (color, marker, _) in _LOOKS.items():
         if any(cell["split"] == cut for cell in cells):
             axes.plot([], [], marker, color=color, label=f"{cut} split")

@@ -67,8 +67,8 @@ def read_game(path: Path) -> list[Link]:
     """Links of a file that players made; its first line says which of the three kinds it is.
 
     * counts: everything is a part that five or more gave; `votes` says how many.
-    * pairs: counts as its relation with probability p_valid where it was judged, else 1; weighs its `freq`, the share of players
-      who said it.
+    * pairs: counts as its relation with probability p_valid where it was judged, else 1; weighs its `freq`, the share of
+      players who said it.
     * negatives: counts as none with probability 1 - p_valid; the rest as its relation.
 
     Raises:

@@ -30,7 +30,7 @@ _READING = (
 
 
 def write(results: Results, folder: Path) -> None:
-    """Leave results.json, report.md and plot.png in the folder, all or none.
+    """Leave results.json, report.md and, where tiers were compared, plot.png in the folder, all or none.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -39,7 +39,8 @@ def write(results: Results, folder: Path) -> None:
 
     def fill(staged: Path) -> None:
         write_text(staged / "report.md", [markdown(results)])
-        save_picture(results, staged / "plot.png")
+        if results["cells"]:
+            save_picture(results, staged / "plot.png")
         write_results(staged, results)
 
     publish(folder, fill)
@@ -52,10 +53,8 @@ def markdown(results: Results) -> str:
         f"# Which relation joins two words: {names}",
         f"{seconds_text(results['seconds'])} in all.",
         _gate(results),
-        "## Beside published figures",
-        "Weighted F1, the benchmark's own labels, published split.",
-        _published(results),
-        "![Weighted F1 by arm and split](plot.png)",
+        *_published(results),
+        *(["![Weighted F1 by tier and split](plot.png)"] if results["cells"] else []),
         *_section(results, "native", "Own labels, both splits"),
         *_section(results, "shared", "Shared labels, both splits"),
         *_by_label(results),
@@ -88,16 +87,21 @@ def _gate(results: Results) -> str:
     return f"**Gate of candidates: {verdict}.** The best macro-F1 on EVALution is {best:.3f}; {GATE:.2f} is asked for."
 
 
-def _published(results: Results) -> str:
+def _published(results: Results) -> list[str]:
+    found = cells(results, "native", "published")
+    if not found:
+        return []
     names = list(results["benchmarks"])
     rows = [[system, *(_plain(scores.get(name)) for name in names)] for system, scores in PUBLISHED.items()]
     mine: dict[str, dict[str, str]] = {}
-    for cell in cells(results, "native", "published"):
+    for cell in found:
         n = len(cell["seeds"])
-        said = f"{_spread(cell['mean']['weighted_f1'], n)} ({n} seed{'s' if n > 1 else ''}, {cell['runs'][0]['n_train']:,} rows)"
+        learnt = f"{n} seed{'s' if n > 1 else ''}, {cell['runs'][0]['n_train']:,} rows"
+        said = f"{_spread(cell['mean']['weighted_f1'], n)} ({learnt})"
         mine.setdefault(cell["arm"], {})[cell["benchmark"]] = f"**{said}**"
     rows += [[f"tier {TIERS[arm]}", *(of.get(name, "–") for name in names)] for arm, of in mine.items()]
-    return pipe_table(["system", *names], rows)
+    said = "Weighted F1, the benchmark's own labels, published split."
+    return ["## Beside published figures", said, pipe_table(["system", *names], rows)]
 
 
 def _section(results: Results, labelling: str, title: str) -> list[str]:
@@ -137,7 +141,8 @@ def _by_label(results: Results) -> list[str]:
         [cell["benchmark"], TIERS[cell["arm"]], *(_plain(cell["mean"]["f1"].get(label, {}).get("mean")) for label in labels)]
         for cell in found
     ]
-    return ["## F1 of each relation", "Shared labels, published split, mean over seeds.", pipe_table(["set", "tier", *labels], rows, 2)]
+    said = "Shared labels, published split, mean over seeds."
+    return ["## F1 of each relation", said, pipe_table(["set", "tier", *labels], rows, n_text=2)]
 
 
 def _gain(gain: Mapping[str, Any] | None) -> list[str]:
@@ -159,10 +164,11 @@ def _gain(gain: Mapping[str, Any] | None) -> list[str]:
     seeds = len(gain["seeds"])
     return [
         "## Gain from players' pairs",
-        f"The same model without and with {gain['n_game_train']:,} pairs that players gave, beside {gain['n_train']:,} rows of the "
-        f"benchmarks; {seeds} seeds. *game*: pairs of {gain['held_out_bases']:.0%} of the base words, from which nothing was learnt, "
-        f"among as many of each: their answer under another base, turned round, and random. {gain['n_left_out']:,} pairs were "
-        "left out, since they stand in a benchmark. Intervals: paired bootstrap over base words.",
+        f"The same model without and with {gain['n_game_train']:,} pairs that players gave, beside {gain['n_train']:,} rows of "
+        f"the benchmarks; {seeds} seeds. *game*: pairs of {gain['held_out_bases']:.0%} of the base words, from which nothing was "
+        "learnt, among as many of each: their answer under another base, turned round, and random. "
+        f"{gain['n_left_out']:,} pairs were left out, since they stand in a benchmark. Intervals: paired bootstrap over "
+        "base words.",
         pipe_table(header, rows, n_text=2),
     ]  # fmt: skip
 

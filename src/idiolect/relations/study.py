@@ -85,9 +85,7 @@ class Workshop:
         self.base = base
         self._features: dict[str, Features] = {}
 
-    def fit(
-        self, arm: Arm, train: Sequence[Link], val: Sequence[Link], labels: Sequence[str], seed: int
-    ) -> RelationModel:
+    def fit(self, arm: Arm, train: Sequence[Link], val: Sequence[Link], labels: Sequence[str], seed: int) -> RelationModel:
         """Train one arm."""
         if arm == "adapter":
             from idiolect.relations.adapter import fit_adapter
@@ -141,9 +139,7 @@ def run_trials(
     return found
 
 
-def _run(
-    trial: Trial, benchmark: Benchmark, workshop: Workshop, settings: StudySettings, seed: int
-) -> dict[str, Any]:
+def _run(trial: Trial, benchmark: Benchmark, workshop: Workshop, settings: StudySettings, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     parts = parts_of(benchmark, trial.split, trial.labelling, seed)
     labels = benchmark.natives if trial.labelling == "native" else SHARED

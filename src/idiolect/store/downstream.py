@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, f
 
 from idiolect.errors import NotFoundError
 from idiolect.store import adapters, encryption, exports, histories, pieces, revoking
+from idiolect.store.game.erasing import erase_player, erase_source
 from idiolect.store.histories import chunked
 from idiolect.store.records import Downstream, ExportRow, GonePiece
 from idiolect.store.revoking import Reach, Seeds
@@ -191,7 +193,12 @@ def places(connection: Connection, key: int | None) -> list[str]:
 
 
 def erase_person(connection: Connection, user_id: str, key: int) -> tuple[list[str], list[ExportRow], tuple[int, int]]:
-    """Delete a person's adapters, what is known of their exports, and their rows; (digests, exports, (items, queries))."""
+    """Delete a person's adapters, their player in the word game, what is known of their exports, and their rows.
+
+    Returns:
+        (digests, exports, (items, queries)).
+    """
+    erase_player(connection, user_id, time.time())
     own = adapters.forget_person(connection, user_id, key)
     exported = exports.forget(connection, key)  # where they lie may say whose they are
     return own, exported, histories.remove(connection, key)
@@ -206,7 +213,8 @@ def erase_name(connection: Connection, user_id: str) -> None:
 
 
 def erase_item(connection: Connection, user_id: str, key: int, item_id: str) -> None:
-    """Delete one item, and every edge of lineage that names it."""
+    """Delete one item with the round of the word game that it came from, and every edge of lineage that names it."""
+    erase_source(connection, user_id, item_id)
     connection.execute(delete(items).where(items.c.person == key, items.c.item_id == item_id))
     n = select(func.count()).where(items.c.person == key).scalar_subquery()
     connection.execute(update(people).where(people.c.id == key).values(n_items=n))

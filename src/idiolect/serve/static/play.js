@@ -16,6 +16,12 @@ function say(text) {
   status.textContent = text;
 }
 
+function sendAlong(name, value) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name, value });
+  form.append(field);
+}
+
 // Every way to the end leads here, once: Done, the last pair, the clock.
 async function finish(prepare) {
   if (over) return;
@@ -158,13 +164,7 @@ function startAnswers() {
 
   // What the server has not acknowledged goes along as plain fields; what is in the box does so by itself.
   function takeAlong() {
-    for (const text of unsent.values()) {
-      const field = document.createElement("input");
-      field.type = "hidden";
-      field.name = "text";
-      field.value = text;
-      form.append(field);
-    }
+    for (const text of unsent.values()) sendAlong("text", text);
   }
 
   box.addEventListener("input", (event) => {
@@ -205,19 +205,11 @@ function startJudging() {
     if (over) return;
     const pair = pairs[place];
     pair.querySelector(`[value=${verdict}]`).checked = true;
-    keepTime(pair.dataset.seq);
+    form.elements[`ms_${pair.dataset.seq}`]?.remove();
+    sendAlong(`ms_${pair.dataset.seq}`, elapsed() - since);
     place += 1;
     if (place < pairs.length) show();
     else finish(() => {});
-  }
-
-  function keepTime(number) {
-    form.elements[`ms_${number}`]?.remove();
-    const field = document.createElement("input");
-    field.type = "hidden";
-    field.name = `ms_${number}`;
-    field.value = elapsed() - since;
-    form.append(field);
   }
 
   function undo() {

@@ -16,6 +16,7 @@ from idiolect.store.game.accounts import AccountBook
 from idiolect.store.game.boards import BoardBook
 from idiolect.store.game.filling import FillBook
 from idiolect.store.game.judging import JudgeBook
+from idiolect.store.game.leaving import LeavingBook
 from idiolect.store.game.limits import LimitBook
 from idiolect.store.game.moderating import ModerationBook
 from idiolect.store.game.pairs import PairBook
@@ -25,7 +26,17 @@ from idiolect.store.game.rounds import RoundBook
 
 
 class Books(
-    PlayerBook, RoundBook, PairBook, AccountBook, LimitBook, JudgeBook, ModerationBook, BoardBook, ReadingBook, FillBook
+    PlayerBook,
+    RoundBook,
+    PairBook,
+    LeavingBook,
+    AccountBook,
+    LimitBook,
+    JudgeBook,
+    ModerationBook,
+    BoardBook,
+    ReadingBook,
+    FillBook,
 ):
     """All books of the game, in one transaction."""
 

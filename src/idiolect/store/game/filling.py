@@ -1,17 +1,20 @@
-"""Many rows at once: rounds that were played out of a simulation, not at a desk. Who brings them has counted already."""
+"""Many rows at once: rounds that were played in a simulation, not at a desk. Who brings them has counted already."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, text, update
 
+from idiolect.store.database import Database
 from idiolect.store.game.ledger import Ledger, stored
 from idiolect.store.game.tables import answers, pairs, players, prompts, rounds
 
 _AT_A_TIME = 500
 """Values that a condition lists; SQLite takes some ten thousand in one statement."""
+
+_ROWS_AT_A_TIME = 10_000
 
 
 class FillBook(Ledger):
@@ -22,11 +25,11 @@ class FillBook(Ledger):
         return self._fill(players, rows)
 
     def fill_rounds(self, rows: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> int:
-        """Add closed rounds, each with its answers; how many answers those were."""
+        """Add closed rounds, each with its answers, whose truth values are 0 and 1; how many answers those were."""
         keys = self._fill(rounds, [values for values, _ in rows])
         given = [{"round": key, **one} for key, (_, several) in zip(keys, rows, strict=True) for one in several]
         if given:
-            self.connection.execute(insert(answers), [stored(values) for values in given])
+            self.connection.execute(insert(answers), given)
         return len(given)
 
     def fill_pairs(self, prompt: int, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -55,6 +58,11 @@ class FillBook(Ledger):
             ]
             self.connection.execute(query, rows)
 
+    def analyse(self) -> None:
+        """Have PostgreSQL look at what there is now, as it would by itself after a while; SQLite is not asked to."""
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(text("ANALYZE"))
+
     def _known(self, keys: Sequence[str], prompt: int) -> set[str]:
         found: set[str] = set()
         for start in range(0, len(keys), _AT_A_TIME):
@@ -68,3 +76,19 @@ class FillBook(Ledger):
             return []
         query = insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(self.connection.execute(query, values).scalars())
+
+
+def copy_game(source: Database, target: Database) -> None:
+    """Copy players, base words, rounds, answers and pairs from one database into PostgreSQL, which has none of them yet but
+    base words; these are replaced. Keys stay what they are.
+    """
+    with source.read() as reading, target.write("game") as writing:
+        writing.execute(prompts.delete())
+        driver: Any = writing.connection.dbapi_connection
+        for table in (players, prompts, rounds, answers, pairs):
+            names = ", ".join(f'"{column.name}"' for column in table.columns)
+            with driver.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+                for row in reading.execution_options(yield_per=_ROWS_AT_A_TIME).execute(select(table)):
+                    copy.write_row(tuple(row))
+            following = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT max(id) FROM {table.name}))"
+            writing.execute(text(following))

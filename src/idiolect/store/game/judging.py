@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PairRow
@@ -15,6 +15,9 @@ from idiolect.store.game.tables import answers, judgements, pairs, players, prom
 
 ItemKind = Literal["game", "model", "seed", "distractor", "gold_pos", "gold_neg"]
 GOLD: tuple[ItemKind, ...] = ("gold_pos", "gold_neg")
+
+Pair = tuple[int, str]
+"""The row of a base word, and the key of an answer."""
 
 ENOUGH_JUDGES = 5
 """With so many votes a pair makes room for others."""
@@ -38,12 +41,17 @@ class JudgementRow:
     points: int
     provisional: bool
 
+    @property
+    def pair(self) -> Pair:
+        return self.prompt, self.key
+
 
 @dataclass(frozen=True, slots=True)
 class VoteRow:
     """A verdict that counts: of a real, trusted player, in a closed round, and not on gold."""
 
     player: int
+    prompt: int
     key: str
     verdict: Literal["yes", "no", "unsure"]
     trust: float
@@ -54,6 +62,7 @@ class GiverRow:
     """A real, trusted player who gave an answer in a round that counts."""
 
     player: int
+    prompt: int
     key: str
     trust: float
 
@@ -88,6 +97,13 @@ class JudgeBook(Ledger):
     def change_judgement(self, key: int, **values: Any) -> None:
         self._change(judgements, key, values)
 
+    def score_judgements(self, scored: Collection[tuple[int, int, bool]]) -> None:
+        """Keep (judgement, points, whether they are provisional)."""
+        rows = [{"id_": key, "points_": points, "provisional_": int(waits)} for key, points, waits in scored]
+        values = {"points": bindparam("points_"), "provisional": bindparam("provisional_")}
+        if rows:
+            self.connection.execute(update(judgements).where(judgements.c.id == bindparam("id_")).values(**values), rows)
+
     def drop_unjudged(self, round: int) -> None:
         """Take back what the player did not get to, so that it may be asked another time."""
         c = judgements.c
@@ -98,12 +114,12 @@ class JudgeBook(Ledger):
         query = select(func.count()).where(c.player == player, c.verdict.is_not(None))
         return self.connection.execute(query).scalar_one()
 
-    def asked(self, player: int) -> set[tuple[int, str]]:
+    def asked(self, player: int) -> set[Pair]:
         """Pairs that the player was asked about, whatever became of it."""
         c = judgements.c
         return {(prompt, key) for prompt, key in self.connection.execute(select(c.prompt, c.key).where(c.player == player))}
 
-    def own_pairs(self, player: int, relation: str) -> set[tuple[int, str]]:
+    def own_pairs(self, player: int, relation: str) -> set[Pair]:
         """Pairs that the player made by an accepted answer."""
         c = rounds.c
         joined = rounds.join(answers, answers.c.round == c.id)
@@ -144,45 +160,52 @@ class JudgeBook(Ledger):
         query = select(pairs).select_from(joined).where(*where)
         return self._pairs(query.order_by((c.id * 7919 + salt % 10007) % 10007, c.id).limit(limit))
 
-    def known_pairs(self, prompts_: Collection[int], keys: Collection[str]) -> dict[tuple[int, str], bool]:
-        """Pairs of these base words and answers that there are, and whether each may be shown by its state."""
+    def pair_rows(self, wanted: Collection[Pair]) -> dict[Pair, PairRow]:
+        """Those of these pairs that have a row."""
+        rows = self._pairs(select(pairs).where(_among(wanted, pairs.c.prompt, pairs.c.key)))
+        return {(row.prompt, row.key): row for row in rows if (row.prompt, row.key) in wanted}
+
+    def closed_pairs(self, wanted: Collection[Pair]) -> set[Pair]:
+        """Those of these pairs that a moderator or votes keep from being shown."""
         c = pairs.c
-        query = select(c.prompt, c.key, case((shareable(), 1), else_=0))
-        query = query.where(c.prompt.in_(list(prompts_)), c.key.in_(list(keys)))
-        return {(prompt, key): bool(open_) for prompt, key, open_ in self.connection.execute(query)}
+        query = select(c.prompt, c.key).where(_among(wanted, c.prompt, c.key), ~shareable())
+        return set(self.connection.execute(query).tuples())
 
     def _pairs(self, query: Select[Any]) -> list[PairRow]:
         return [record(PairRow, row, key_="id") for row in self.connection.execute(query)]
 
     # -- votes -----------------------------------------------------------------------------------------------------
 
-    def votes(self, prompt: int, keys: Collection[str]) -> list[VoteRow]:
-        """Verdicts that count on pairs of a base word."""
+    def votes(self, wanted: Collection[Pair]) -> list[VoteRow]:
+        """Verdicts that count on these pairs."""
         c = judgements.c
-        query = select(c.player, c.key, c.verdict, _trust()).select_from(_voted()).where(*_is_vote(), trusted())
-        found = self.connection.execute(query.where(c.prompt == prompt, c.key.in_(list(keys))).order_by(c.id))
-        return [VoteRow(*row) for row in found]
+        query = select(c.player, c.prompt, c.key, c.verdict, _trust()).select_from(_voted())
+        found = self.connection.execute(query.where(*_is_vote(), trusted(), _among(wanted, c.prompt, c.key)).order_by(c.id))
+        return [VoteRow(*row) for row in found if (row.prompt, row.key) in wanted]
 
-    def givers(self, prompt: int, keys: Collection[str]) -> list[GiverRow]:
+    def givers(self, wanted: Collection[Pair]) -> list[GiverRow]:
         """Players whose giving an answer speaks for it; pasted answers speak for nothing."""
         c = rounds.c
         joined = rounds.join(players, players.c.id == c.player).join(answers, answers.c.round == c.id)
-        where = (c.prompt == prompt, c.counts == 1, players.c.kind != "simulated", trusted())
-        given = (answers.c.status == "accepted", answers.c.pasted == 0, answers.c.key.in_(list(keys)))
-        query = select(c.player, answers.c.key, _trust()).select_from(joined).where(*where, *given).order_by(answers.c.id)
-        return [GiverRow(*row) for row in self.connection.execute(query)]
+        counts = (
+            c.counts == 1,
+            players.c.kind != "simulated",
+            trusted(),
+            answers.c.status == "accepted",
+            answers.c.pasted == 0,
+        )
+        query = select(c.player, c.prompt, answers.c.key, _trust()).select_from(joined)
+        found = self.connection.execute(query.where(*counts, _among(wanted, c.prompt, answers.c.key)).order_by(answers.c.id))
+        return [GiverRow(*row) for row in found if (row.prompt, row.key) in wanted]
 
-    def pairs_of(self, player: int) -> dict[int, set[str]]:
-        """Pairs that a player speaks for or against, by base word: those given in rounds that count, and those judged."""
-        found: dict[int, set[str]] = {}
+    def pairs_of(self, player: int) -> set[Pair]:
+        """Pairs that a player speaks for or against: those given in rounds that count, and those judged."""
         c, j = rounds.c, judgements.c
         joined = rounds.join(answers, answers.c.round == c.id)
         given = select(c.prompt, answers.c.key).select_from(joined)
         given = given.where(c.player == player, c.counts == 1, answers.c.status == "accepted")
         judged = select(j.prompt, j.key).where(j.player == player, j.verdict.is_not(None), j.kind.not_in(GOLD))
-        for prompt, key in self.connection.execute(given.union(judged)):
-            found.setdefault(prompt, set()).add(key)
-        return found
+        return set(self.connection.execute(given.union(judged)).tuples())
 
     def all_votes(self) -> list[tuple[int, int, str, str]]:
         """(player, prompt, key, yes or no) of every vote of real players, trusted or not."""
@@ -194,13 +217,13 @@ class JudgeBook(Ledger):
 
     # -- settling --------------------------------------------------------------------------------------------------
 
-    def provisional(self, prompt: int, keys: Collection[str]) -> list[JudgementRow]:
-        """Judgements of closed rounds whose points wait for more votes."""
+    def provisional(self, wanted: Collection[Pair]) -> list[JudgementRow]:
+        """Judgements of closed rounds on these pairs whose points wait for more votes."""
         c = judgements.c
         joined = judgements.join(rounds, rounds.c.id == c.round)
-        where = (c.prompt == prompt, c.key.in_(list(keys)), c.provisional == 1, rounds.c.closed_at.is_not(None))
-        query = select(judgements).select_from(joined).where(*where).order_by(c.id)
-        return [record(JudgementRow, row, key_="id") for row in self.connection.execute(query)]
+        waits = (c.provisional == 1, rounds.c.closed_at.is_not(None), _among(wanted, c.prompt, c.key))
+        found = self.connection.execute(select(judgements).select_from(joined).where(*waits).order_by(c.id))
+        return [record(JudgementRow, row, key_="id") for row in found if (row.prompt, row.key) in wanted]
 
     def settle_judged(self, keys: Collection[int], at: float) -> None:
         """Make the scores of these closed rounds final where none of their judgements waits any more."""
@@ -223,6 +246,11 @@ class JudgeBook(Ledger):
         for round, key in self.connection.execute(query.order_by(answers.c.round, answers.c.seq)):
             found.setdefault(round, []).append(key)
         return [tuple(keys) for keys in found.values()]
+
+
+def _among(wanted: Collection[Pair], prompt: ColumnElement[int], key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Pairs of these base words and these answers: all that are wanted, and some more, for an index to find."""
+    return and_(prompt.in_(sorted({p for p, _ in wanted})), key.in_(sorted({k for _, k in wanted})))
 
 
 def _voted() -> Any:

@@ -65,6 +65,14 @@ class PublishingBook(Ledger):
         """Real players who had agreed by then that what they gave is published with what others gave, and still do."""
         return self.connection.execute(select(func.count()).select_from(players).where(*_public(at))).scalar_one()
 
+    def answered_prompts(self, at: float) -> set[int]:
+        """Base words that consenting real players answered or judged."""
+        c, j = rounds.c, judgements.c
+        of = players.c.id == c.player
+        given = select(c.prompt).join(players, of).where(c.counts == 1, c.closed_at <= at, *_public(at)).distinct()
+        judged = select(j.prompt).join(players, players.c.id == j.player).where(j.judged_at <= at, *_public(at)).distinct()
+        return {prompt for query in (given, judged) for prompt in self.connection.execute(query).scalars()}
+
     def published(self, prompt: int, at: float) -> Published:
         """What consenting real, trusted players gave and judged of a base word."""
         c = rounds.c
