@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from idiolect.cli import play
 from idiolect.cli.app import Idiolects, shared
+from idiolect.serve import running
 from idiolect.store.store import Store
 
 Run = Callable[..., Result]
@@ -157,6 +158,8 @@ def test_what_would_not_be_safe_or_cannot_be_is_refused(run: Run, store: Path, w
 
 def test_without_the_libraries_the_error_has_the_command(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "idiolect.serve.running", raising=False)
+    monkeypatch.delattr("idiolect.serve.running", raising=False)
     error = error_of(run("play", "--store", store, code=6))
     assert error == "DependencyMissing: the game needs uvicorn; install it: pip install 'idiolect[serve]'"
 
@@ -172,18 +175,18 @@ def test_browser_is_opened_at_the_address(run: Run, store: Path, monkeypatch: py
         seen.set()
         return True
 
-    def serve(*_: Any) -> None:
+    def serve(*_: Any, **__: Any) -> None:
         assert seen.wait(30)
 
     monkeypatch.setattr(play.webbrowser, "open", open_)
-    monkeypatch.setattr(play, "_serve", serve)
+    monkeypatch.setattr(running, "run", serve)
     result = run("play", "--port", "0", "--crowd", "0", "--store", store)
     assert opened[0] in result.stdout
     assert opened[0].startswith("http://127.0.0.1:")
 
 
 def test_company_is_made_once(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play, "_serve", lambda *_: None)
+    monkeypatch.setattr(running, "run", lambda *_, **__: None)
     for _ in range(2):
         run("play", "--port", "0", "--no-browser", "--crowd", "3", "--store", store)
     about = json.loads(run("game", "info", "--json", "--store", store).stdout)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from idiolect.game.rounds import add_vocabulary
 from idiolect.game.vocabulary import vocabulary
+from idiolect.store.game.books import Books
 from idiolect.store.game.records import PlayerRow
 from idiolect.store.store import Store
 
@@ -29,16 +31,33 @@ DAY = 86_400.0
 class Crowd:
     """Fills a store: one player, round or judgement a call, each a minute after the one before."""
 
+    _open: Books | None = None
+
     def __init__(self, store: Store, start: float = NOON) -> None:
-        self.store, self.now, self._n = store, start, itertools.count(1)
+        self.store, self.start, self.now, self._n = store, start, start, itertools.count(1)
         with store.game.write() as books:
             add_vocabulary(books, WORDS)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Everything inside is one transaction."""
+        with self.store.game.write() as self._open:
+            yield
+        self._open = None
+
+    @contextmanager
+    def _write(self) -> Iterator[Books]:
+        if self._open is not None:
+            yield self._open
+        else:
+            with self.store.game.write() as books:
+                yield books
 
     def player(self, name: str, kind: str = "account", **values: Any) -> PlayerRow:
         given = {"consent_aggregate": 1.0, "consent_personal": 1.0, "adult": True, **values}
         if kind == "account":
             given |= {"handle": name.title(), "handle_key": name, "password": "argon2-hash"}
-        with self.store.game.write() as books:
+        with self._write() as books:
             return books.add_player(name, kind, self.now, **given)  # type: ignore[arg-type]
 
     def players(self, n: int, prefix: str = "p", kind: str = "account", **values: Any) -> list[PlayerRow]:
@@ -49,11 +68,11 @@ class Crowd:
     ) -> str:
         """A closed round with accepted answers; `more`: flags, at, statuses or pasted by key."""
         self.now = more.get("at", self.now + 60)
-        name = f"round{next(self._n):06d}"
+        name = f"round{self.start:.0f}{next(self._n):06d}"
         statuses, pasted = more.get("statuses", {}), more.get("pasted", ())
         accepted = [key for key in keys if statuses.get(key, "accepted") == "accepted"]
         counts = mode in ("classic", "fresh") and not repeat and bool(accepted)
-        with self.store.game.write() as books:
+        with self._write() as books:
             asked = books.prompt_named(prompt)
             assert asked is not None
             row = books.add_round(
@@ -74,8 +93,8 @@ class Crowd:
     def judge(self, player: PlayerRow, prompt: str, verdicts: Iterable[tuple[str, str]], *, kind: str = "game") -> str:
         """A closed round of Nym or Not."""
         self.now += 60
-        name = f"judge{next(self._n):06d}"
-        with self.store.game.write() as books:
+        name = f"judge{self.start:.0f}{next(self._n):06d}"
+        with self._write() as books:
             asked = books.prompt_named(prompt)
             assert asked is not None
             row = books.add_round(

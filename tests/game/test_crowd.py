@@ -74,7 +74,9 @@ def test_a_replay_leaves_what_the_desks_leave(tmp_path: Path, real: bool) -> Non
     word = words.words["mero:eye"]
     plays = [Play(i, BEGAN + 60 * i, mind.answers(word, SECONDS["mero"])) for i, mind in enumerate(minds)]
     plays.insert(7, Play(98, BEGAN + 60 * 6.5, []))
-    plays.insert(3, Play(99, BEGAN + 60 * 2.5, [(900, "eyes"), (1500, "Eye-lid"), (2000, "!!"), (2500, "a lens"), (3000, "LENSES")]))
+    plays.insert(
+        3, Play(99, BEGAN + 60 * 2.5, [(900, "eyes"), (1500, "Eye-lid"), (2000, "!!"), (2500, "a lens"), (3000, "LENSES")])
+    )
     replay = Replay(word, words, real=real)
     for play in plays:
         replay.play(play)

@@ -13,9 +13,7 @@ from idiolect.data.nyms import event_item
 from idiolect.data.readers import read_people
 from idiolect.data.tasks import get_task
 from idiolect.game.histories import Histories, asked_input, is_flagged, n_counted, profile, split
-from idiolect.game.population import crowd, likely_first, likely_list, likely_verdict
 from idiolect.game.refusals import NotAllowed
-from idiolect.store.game.records import Given
 from idiolect.types import Query
 
 BIKE, BIRD, SPORT = "mero:bicycle", "hypo:bird", "hypo:sport"
@@ -167,16 +165,3 @@ def test_the_population_is_without_the_player_and_as_of_then(game: Any) -> None:
     events = histories.events(ana.key)
     said = histories.population_answers(ana.key, events)
     assert [said[event["id"]] for event in events if event["task"] != "NYM-2"] == ["wheel, seat", "no"]
-
-
-def test_baselines_are_what_most_people_say() -> None:
-    others = crowd(Given(5, 9, {"wheel": 5, "seat": 3, "bell": 1, "arm": 1}, {"soul": 9}))
-    assert others.ranked == ["wheel", "seat", "arm", "bell"]
-    assert likely_list(others) == ["wheel", "seat"]
-    assert likely_first(["soul", "bell", "seat"], others) == "seat"
-    few = crowd(Given(4, 2, {"wheel": 4}, {"wheel": 1, "soul": 2}))
-    assert (few.n, few.given, few.simulated) == (6, {"wheel": 5, "soul": 2}, True)
-    assert likely_list(crowd(Given(0, 0, {}, {}))) == []
-    assert likely_verdict((1, 2), others, "wheel", (9, 0)) == "no"
-    assert likely_verdict((0, 0), others, "wheel", (0, 9)) == "yes"
-    assert likely_verdict((2, 2), others, "soul", (3, 4)) == "no"

@@ -59,8 +59,15 @@ def test_no_pair_twice_and_none_of_nothing(sizes, n_judged, seed):
     assert len({item.pair for item in items}) == len(items) <= 25
     n_gold = sum(item.is_gold for item in items)
     assert n_gold <= 7
-    if sum(sizes[kind] for kind in ("game", "model", "seed", "distractor")) >= 25:
-        assert len(items) >= 25
+    rest = [item for item in items if not item.is_gold]
+    share = sum(item.p_yes for item in items) / len(items) if items else 0.5
+    assert 0.4 <= share <= 0.6 or not [item for item in rest if (item.p_yes > 0.5) == (share > 0.5)]
+
+
+def test_where_nothing_is_wrong_a_round_is_shorter():
+    items = mix(pools(seed=60, gold_pos=9, gold_neg=9), 0, Random(3))
+    assert 5 <= len(items) < 12
+    assert 0.4 <= sum(item.p_yes for item in items) / len(items) <= 0.6
 
 
 @given(st.integers(0, 300), st.integers(0, 10**6), st.booleans())

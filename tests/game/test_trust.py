@@ -60,7 +60,8 @@ MIXED = ("wheel", "axle", "seat", "bell", "tire", "cord")
         (answers(*MIXED, step_ms=800, pasted=True), ["pasted"]),
         (answers(*MIXED, step_ms=None), []),
         (answers(*MIXED[:4], oov=True), ["oov"]), (answers(*MIXED[:3], oov=True), []),
-        (answers(*MIXED[:2], oov=True) + answers(*MIXED[2:4]), []), (answers(*MIXED[:3], oov=True) + answers(*MIXED[3:5]), ["oov"]),
+        (answers(*MIXED[:2], oov=True) + answers(*MIXED[2:4]), []),
+        (answers(*MIXED[:3], oov=True) + answers(*MIXED[3:5]), ["oov"]),
         (answers(*sorted(MIXED), status="echo"), []),
     ],
 )  # fmt: skip

@@ -45,4 +45,4 @@ def play(crowd: Any, player: PlayerRow, mind: Mind, asked: Sequence[BaseWord], j
             pairs = rng.sample(sorted(WORDS.seeds[word.id]), min(4, len(WORDS.seeds[word.id])))
             wrong = rng.sample(sorted(WORDS.seeds[rng.choice(WORDS.of(word.relation)).id])[:40] * 4, 4)
             items = dict.fromkeys([*pairs, *wrong])
-            crowd.judge(player, word.id, [(key, mind.verdict(word, key)[0]) for key in items])
+            crowd.judge(player, word.id, [(key, mind.verdict(word.relation, word.key, key)[0]) for key in items])

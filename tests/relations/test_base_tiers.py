@@ -97,9 +97,10 @@ def test_no_two_labels_of_a_set_share_a_name(labels):
 
 @pytest.mark.slow
 def test_the_embedded_base_adds_to_letters():
+    from relations_making import of_vocabulary
+
     from idiolect.model.base import load_base
     from idiolect.relations.metrics import figures
-    from relations_making import of_vocabulary
 
     found = of_vocabulary(120)
     train, asked = [link for i, link in enumerate(found) if i % 3], found[::3]

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from relations_making import made_up, of_vocabulary
 
 from idiolect.errors import ConfigError, EmptyHistory, FileFormatError, InputError, MismatchError
+from idiolect.game.normalise import RELATIONS
 from idiolect.game.vocabulary import vocabulary
 from idiolect.relations import head
 from idiolect.relations.candidates import GATE, candidates, gate, offensive, showable
 from idiolect.relations.classifier import SHARED, HeadModel, fit_head
 from idiolect.relations.floor import Floor, edit_distance, floor
-from idiolect.relations.gain import paired_f1
+from idiolect.relations.gain import paired_f1, rank_agreement
 from idiolect.relations.kept import read_model, write_model
 from idiolect.relations.links import LABELS, MIRROR, Link, both_ways
 from idiolect.relations.metrics import calibration_error, direction_accuracy, figures
@@ -134,6 +135,14 @@ def test_two_labels_make_a_head_too():
         head.fit("linear", x, [1] * 40, 2, [1.0] * 40, 0)
 
 
+def test_a_label_of_one_row_stops_nothing():
+    x = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int)
+    y[17] = 2
+    said = head.fit("mlp", x, y.tolist(), 3, [1.0] * 600, 0).probabilities(x)
+    assert (said.argmax(1) == y).mean() > 0.9
+
+
 def test_weights_count_as_repetitions():
     train = [link for link in made_up(30) if link.label != "none"]
     doubted = [Link(*link.words, "none", weight=0.0) for link in train]
@@ -187,15 +196,19 @@ def test_nothing_to_score_is_an_error():
 def test_temperature_mends_confidence_and_no_answer():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 3, 4000)
-    calibrated = np.eye(3)[true] * 1.5 + rng.gumbel(size=(4000, 3)) * 0  # log-odds that are right by construction, below
-    p = head.softmax(calibrated)
-    drawn = np.array([rng.choice(3, p=row) for row in p])
+    calibrated = np.eye(3)[true] * 1.5
+    drawn = np.array([rng.choice(3, p=row) for row in head.softmax(calibrated)])  # so these log-odds are the right ones
     overconfident = calibrated * 5
     t = head.temperature_of(overconfident, drawn.tolist())
     assert t == pytest.approx(5, rel=0.1)
     before, after = head.softmax(overconfident), head.softmax(overconfident / t)
     assert calibration_error(drawn, after) < 0.03 < calibration_error(drawn, before)
     assert np.array_equal(before.argmax(1), after.argmax(1))
+
+
+def test_agreement_of_ranks():
+    assert rank_agreement(np.array([0.1, 0.5, 0.9]), np.array([5, 6, 37])) == pytest.approx(1)
+    assert rank_agreement(np.array([0.5, 0.5, 0.5]), np.array([5, 6, 37])) == 0
 
 
 def test_paired_bootstrap_sees_a_difference_and_none():
@@ -295,14 +308,16 @@ def test_the_gate_is_shut_until_the_model_is_good_enough(sure, facts):
 
 def test_candidates_may_be_seen_by_anybody(sure):
     words = vocabulary()
-    for id in ("mero:hand", "hypo:animal", "syn:begin"):
-        word = words.words[id]
+    for relation in RELATIONS:
+        word = words.of(relation)[0]
         pool = showable(word, words)
         assert pool
         assert not [key for key in pool if offensive(key, words.lexicon)]
         assert not [key for key in pool if words.is_seed(word, key) or key == word.key]
     assert all(offensive(key, words.lexicon) for key in words.lexicon.severity)
-    assert offensive("big " + next(iter(words.lexicon.severity)).split()[0], words.lexicon) in (True, False)
+    single = next(key for key in words.lexicon.severity if " " not in key)
+    assert offensive(f"big {single}", words.lexicon)
+    assert not offensive("finger", words.lexicon)
 
 
 def test_candidates_are_neither_sure_nor_hopeless(sure):
@@ -311,7 +326,7 @@ def test_candidates_are_neither_sure_nor_hopeless(sure):
     assert len(found) == 7
     assert {one.p for one in found} == {0.5}
     assert found == candidates(sure, EVERYDAY, word, 7)
-    assert candidates(sure, EVERYDAY, vocabulary().words["hypo:animal"], 7) == []  # p is 0.1 there
+    assert candidates(sure, EVERYDAY, vocabulary().of("hypo")[0], 7) == []  # p is 0.1 there
 
 
 def test_negatives_teach_none(model):

@@ -122,7 +122,9 @@ def test_judged_pairs_count_by_how_sure_judges_were(tmp_path):
 
 
 def test_refused_pairs_count_as_none(tmp_path):
-    file = write(tmp_path / "negatives.tsv", NEGATIVES, "hypo\tfruit\tsalt\t0\t8\t0.1\tjudged\t1", "syn\thot\tsea\t0\t0\t\tfar\t1")
+    file = write(
+        tmp_path / "negatives.tsv", NEGATIVES, "hypo\tfruit\tsalt\t0\t8\t0.1\tjudged\t1", "syn\thot\tsea\t0\t0\t\tfar\t1"
+    )
     found = [(link.label, round(link.weight, 6)) for link in read_game(file)]
     assert found == [("hypo", 0.1), ("none", 0.9), ("none", 1.0)]
 
@@ -159,7 +161,9 @@ def test_files_of_another_kind_are_refused(tmp_path):
 def test_lexical_parts_share_no_word_and_nothing_is_lost(found, seed):
     cut = lexical(found, seed)
     vocabularies = [{word for link in part for word in link.words} for part in (cut.train, cut.val, cut.test)]
-    assert not (vocabularies[0] & vocabularies[1] or vocabularies[0] & vocabularies[2] or vocabularies[1] & vocabularies[2])
+    assert not (vocabularies[0] & vocabularies[1])
+    assert not (vocabularies[0] & vocabularies[2])
+    assert not (vocabularies[1] & vocabularies[2])
     assert len(cut.train) + len(cut.val) + len(cut.test) + cut.dropped == len(found)
 
 
@@ -167,7 +171,9 @@ def test_lexical_parts_share_no_word_and_nothing_is_lost(found, seed):
 def test_both_directions_of_a_pair_are_in_the_same_lexical_part(found, seed):
     cut = lexical(both_ways(found), seed)
     train, val, test = (ends(part) for part in (cut.train, cut.val, cut.test))
-    assert not (train & test or train & val or val & test)
+    assert not (train & test)
+    assert not (train & val)
+    assert not (val & test)
     assert all(Counter(part) == Counter(link.mirrored() for link in part) for part in (cut.train, cut.val, cut.test))
 
 
@@ -175,7 +181,9 @@ def test_both_directions_of_a_pair_are_in_the_same_lexical_part(found, seed):
 def test_published_parts_are_kept_apart_in_either_direction(train, val, test):
     cut = published(Benchmark("EVALution", tuple(train), tuple(val), tuple(test)))
     assert cut.test == tuple(test)
-    assert not (ends(cut.train) & ends(cut.test) or ends(cut.val) & ends(cut.test) or ends(cut.train) & ends(cut.val))
+    assert not (ends(cut.train) & ends(cut.test))
+    assert not (ends(cut.val) & ends(cut.test))
+    assert not (ends(cut.train) & ends(cut.val))
     assert set(cut.train) <= set(train)
     assert len(cut.train) + len(cut.val) + cut.dropped == len(train) + len(val)
 

@@ -75,7 +75,9 @@ def test_study_leaves_a_report_without_words(run, folder, counts, tmp_path):
 
 def test_training_scoring_and_the_gate(run, folder, counts, tmp_path):
     out = tmp_path / "model"
-    done = json.loads(run("train", "--tier", "floor", "--data", f"EVALution={folder}", "--game", counts, "--out", out, "--json").stdout)
+    done = json.loads(
+        run("train", "--tier", "floor", "--data", f"EVALution={folder}", "--game", counts, "--out", out, "--json").stdout
+    )
     assert done["figures"]["EVALution"]["n"] > 0
     found = json.loads(run("score", out, "back", "unback", "--json").stdout)
     assert found["label"] == "ant"
@@ -117,9 +119,7 @@ def test_what_is_asked_of_players_pairs_was_not_learnt(folder):
     asked = ends(link for links in found.tests.values() for link in links if link.label != "none")
     assert not ends(found.game) & asked
     assert not ends(found.train) & ends(found.tests["EVALution"])
-    assert {link.base for link in found.game}.isdisjoint(
-        {link.base for link in found.tests["game"] if link.label == "mero"}
-    )
+    assert {link.base for link in found.game}.isdisjoint({link.base for link in found.tests["game"] if link.label == "mero"})
     assert all(is_held_out(link.base) for link in found.tests["game"] if link.label == "mero")
     assert found.left_out >= 6
     assert len(found.train) == 100
@@ -133,7 +133,9 @@ def test_tier_4_is_run_where_it_is_asked_for(folder):
 
 
 def test_spread_is_over_seeds():
-    runs = [{"accuracy": a, "weighted_f1": a, "macro_f1": a, "macro_f1_real": a, "ece": a, "f1": {"syn": a}} for a in (0.2, 0.4)]
+    runs = [
+        {"accuracy": a, "weighted_f1": a, "macro_f1": a, "macro_f1_real": a, "ece": a, "f1": {"syn": a}} for a in (0.2, 0.4)
+    ]
     found = mean_of(runs)
     assert found["f1"]["syn"]["mean"] == pytest.approx(0.3)
     assert found["accuracy"]["sd"] == pytest.approx(0.1414, abs=1e-3)

@@ -136,13 +136,13 @@ def report() -> ReportView:
 
 def judged() -> JudgeReportView:
     rows = (
-        JudgedView(0, "wheel", "yes", 7, 97, 31),
-        JudgedView(1, "gearshift", "yes", 7, None, 0, False, True),
-        JudgedView(2, "keyboard", "no", 7, checked=True),
-        JudgedView(3, "engine", "yes", 0, 18, 22),
-        JudgedView(4, "saddlebag", "unsure", 0, 52, 9),
+        JudgedView(0, "wheel", "bicycle", "yes", 7, 97, 31),
+        JudgedView(1, "gearshift", "car", "yes", 7, None, 0, False, True),
+        JudgedView(2, "keyboard", "meadow", "no", 7, checked=True),
+        JudgedView(3, "engine", "bicycle", "yes", 0, 18, 22),
+        JudgedView(4, "saddlebag", "horse", "unsure", 0, 52, 9),
     )
-    return JudgeReportView(ROUND, BICYCLE, 21, 4, 3, rows)
+    return JudgeReportView(ROUND, "mero", 21, 4, 3, rows)
 
 
 def leaderboard() -> LeaderboardView:
@@ -221,7 +221,9 @@ VIEWED = QuestionView("hypo", "bird", "my_view", repeat=True)
 def _playing() -> Iterator[Shown]:
     settled = ("Two players agreed with you on “bicycle”: +80.",)
     choices = Choices(("mero", "hypo"), "classic", "2x", may_view=True)
-    pairs = tuple(JudgeItem(n, text) for n, text in enumerate(["wheel", "keyboard", "saddlebag", "engine", "gear"] * 5))
+    pairs = tuple(
+        JudgeItem(n, text, "bicycle") for n, text in enumerate(["wheel", "keyboard", "saddlebag", "engine", "gear"] * 5)
+    )
     entered = (EnteredView(0, "rebel"), EnteredView(1, "reactionary"))
     here = page("Your round", "/rounds/x")
     yield Shown("home", page("Play", player=None), HomeView())
@@ -234,9 +236,8 @@ def _playing() -> Iterator[Shown]:
     yield Shown("round-fresh", here, RoundView(ROUND, LONG, 100, 73_000, entered, 2, ("radical", "rebel")))
     yield Shown("round-view", here, RoundView(ROUND, VIEWED, None, None))
     yield Shown("round-hint", here, RoundView(ROUND, QuestionView("ant", "light", hint="of little weight"), 100, 90_000))
-    yield Shown("judge", here, JudgeView(ROUND, replace(BICYCLE, mode="nym_or_not"), pairs, 200, 200_000))
-    hinted = QuestionView("syn", "light", "nym_or_not", "of little weight")
-    yield Shown("judge-calm", here, JudgeView(ROUND, hinted, pairs[:2], None, None))
+    yield Shown("judge", here, JudgeView(ROUND, "mero", pairs, 200, 200_000))
+    yield Shown("judge-calm", here, JudgeView(ROUND, "syn", pairs[:2], None, None))
 
 
 def _reports() -> Iterator[Shown]:
@@ -249,7 +250,7 @@ def _reports() -> Iterator[Shown]:
     yield Shown("report-view", here, ReportView(ROUND, VIEWED, 20, (AnswerView(0, "robin"),), view_points=20))
     yield Shown("report-nothing", here, ReportView(ROUND, LONG, 0))
     yield Shown("judge-report", here, judged())
-    yield Shown("judge-nothing", here, JudgeReportView(ROUND, BICYCLE, 0, 0, 0, capped=True))
+    yield Shown("judge-nothing", here, JudgeReportView(ROUND, "mero", 0, 0, 0, capped=True))
 
 
 def _people() -> Iterator[Shown]:

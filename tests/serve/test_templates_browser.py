@@ -200,18 +200,18 @@ def test_nym_or_not_by_keyboard(browser: Any):
     with gallery.served(PAGES) as address:
         tab = open_tab(browser)
         tab.goto(f"{address}/judge")
-        assert tab.inner_text("#candidate") == "wheel"
+        assert tab.locator("#candidate strong").first.inner_text() == "wheel"
         tab.keyboard.press("n")
         tab.keyboard.press("z")
         tab.keyboard.press("y")
-        assert tab.inner_text("#candidate") == "keyboard"
+        assert tab.locator("#candidate strong").first.inner_text() == "keyboard"
         tab.focus("#main")
         tab.keyboard.press("y")
-        assert tab.inner_text("#candidate") == "keyboard"
+        assert tab.locator("#candidate strong").first.inner_text() == "keyboard"
         tab.uncheck("#letters")
         tab.focus("[data-verdict=no]")
         tab.keyboard.press("y")
-        assert tab.inner_text("#candidate") == "keyboard"
+        assert tab.locator("#candidate strong").first.inner_text() == "keyboard"
         tab.keyboard.press("Enter")
         tab.check("#letters")
         tab.focus("[data-verdict=no]")

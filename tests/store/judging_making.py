@@ -16,9 +16,10 @@ from idiolect.store.game.records import PlayerRow, RoundRow
 
 
 def parts() -> Vocabulary:
-    """The base words of parts that have shipped gold."""
+    """The base words of parts that have shipped gold, and as many that are far from them."""
     shipped = vocabulary()
-    ids = sorted({pair.prompt for pair in gold() if pair.relation == "mero"})
+    known = sorted({pair.prompt for pair in gold() if pair.relation == "mero"})
+    ids = known + [word.id for word in shipped.of("mero") if word.id not in known][-25:]
     return Vocabulary("test", {id: shipped.words[id] for id in ids}, {id: shipped.seeds[id] for id in ids}, shipped.lexicon)
 
 

@@ -12,7 +12,7 @@ from idiolect import machine
 from idiolect.bench.report import UNITS
 from idiolect.errors import IdiolectError
 
-NAMES = ("train", "serve", "load", "memory", "assemble", "pool", "unlearn", "table")
+NAMES = ("train", "serve", "load", "memory", "assemble", "pool", "unlearn", "play", "table")
 SHAPES = ("small", "135m", "tiny")
 WORKLOADS = ("w0", "short", "template")
 
@@ -50,8 +50,10 @@ def run(name: str, workload: str | None = None, **options: Any) -> dict[str, Any
         options["workload"] = workload or "template"
     if name not in ("serve", "assemble", "pool", "unlearn"):
         options.pop("rounds", None)
-    if name == "unlearn":
+    if name in ("unlearn", "play"):
         options.pop("people", None)
+    if name != "play":
+        options.pop("kept", None)
     if name != "load":
         options.pop("peer_people", None)
     return bench(**options)
@@ -67,6 +69,9 @@ def lines(result: dict[str, Any]) -> list[str]:
     """The figures as a few lines of text, ratios with the spread over rounds."""
     told = [f"{result['bench']}  ({result['hardware']['cpu']}, {result['threads']} threads, load {result['load_average'][:1]})"]
     for name, method in result.get("methods", {}).items():
+        if "by_request" in method:
+            told += _under_load(name, method)
+            continue
         if name in ("bank", "peft_load_adapter"):
             steps = ", ".join(f"{1e3 * b['median_s']:.2f} at {b['adapters']}" for b in method["by_resident"])
             told.append(f"  {name:<18} median {1e3 * method['median_s']:.2f} ms, by adapters there are: {steps}")
@@ -86,10 +91,23 @@ def lines(result: dict[str, Any]) -> list[str]:
     return told
 
 
+def _under_load(name: str, method: dict[str, Any]) -> list[str]:
+    """Latencies of a server under load."""
+    cpu = ", ".join(f"{who} {seconds:.1f}" for who, seconds in method["cpu_s"].items())
+    held = method["rounds_per_minute_held"]
+    head = f"  {name:<12} {method['rounds']} rounds, {method['errors']} errors; CPU seconds: {cpu}; held: "
+    told = [head + (f"{held:g} rounds/min" if held else "no rate that was tried")]
+    for request, spread in method["by_request"].items():
+        shown = ", ".join(f"{key.removesuffix('_ms')} {spread[key]:.0f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
+        told.append(f"  {'':<12} {request:<15} {spread['n']:6d}  {shown} ms")
+    return told
+
+
 def _others() -> dict[str, Callable[..., dict[str, Any]]]:
     from idiolect.bench.load import bench_load
     from idiolect.bench.memory import bench_memory
     from idiolect.bench.pieces import bench_assemble, bench_pool
+    from idiolect.bench.play import bench_play
     from idiolect.bench.serve import bench_serve
     from idiolect.bench.unlearn import bench_unlearn
 
@@ -100,12 +118,13 @@ def _others() -> dict[str, Callable[..., dict[str, Any]]]:
         "assemble": bench_assemble,
         "pool": bench_pool,
         "unlearn": bench_unlearn,
+        "play": bench_play,
     }
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line; the rest is left to each benchmark's defaults."""
-    names = ("shape", "rounds", "out", "people", "peer_people", "seed", "threads")
+    names = ("shape", "rounds", "out", "people", "peer_people", "seed", "threads", "kept")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return {**given, "say": lambda line: print(line, file=sys.stderr, flush=True)}
 
@@ -119,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=SHAPES, help="sizes of the random base (default: small, 256 × 6 layers)")
     parser.add_argument("--people", type=int)
     parser.add_argument("--peers", dest="peer_people", type=int, help="load only: adapters that PEFT loads (default: 128)")
+    parser.add_argument("--kept", type=Path, help="play only: folder of the filled store, made or used again")
     parser.add_argument("--rounds", type=int, help="interleaved rounds after one warm-up (default: 5)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, help="of torch (default: the cores that may be used)")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from http.cookies import SimpleCookie
@@ -102,9 +102,11 @@ class HttpPlayer:
         Raises:
             RequestFailed: as every method that asks the server for something.
         """
-        await self._ask("guest", "POST", "/guest", {}, **({KEY_HEADER: self.key} if self.key else {}))
+        await self._ask("guest", "POST", "/guest", {}, headers={KEY_HEADER: self.key} if self.key else {})
 
-    async def play(self, relations: Sequence[Relation] = (), mode: str = "classic", *, at: float | None = None) -> dict[str, Any]:
+    async def play(
+        self, relations: Sequence[Relation] = (), mode: str = "classic", *, at: float | None = None
+    ) -> dict[str, Any]:
         """Play a round of words, or the one of Nym or Not that came instead; its report.
 
         Args:
@@ -114,15 +116,15 @@ class HttpPlayer:
         asked = {"relations": list(relations), "mode": mode}
         issued = await self._ask("issue", "POST", "/rounds", asked, due=begins)
         path = f"/rounds/{issued['round']}"
-        await self._look("ready", path)
+        await self._read("ready", path)
         started = await self._ask("start", "POST", f"{path}/start", {}, due=self._due(begins, READY_S))
-        await self._look("round", path)
+        await self._read("round", path)
         begins += READY_S * self.pace
         if started["mode"] == "nym_or_not":
             await self._judge(path, started, begins)
         else:
             await self._answer(path, started, begins)
-        await self._look("report", f"{path}/report")
+        await self._read("report", f"{path}/report")
         return await self._ask("report_json", "GET", f"{path}/report")
 
     async def judge(self, relations: Sequence[Relation] = (), *, at: float | None = None) -> dict[str, Any]:
@@ -155,16 +157,26 @@ class HttpPlayer:
         """When something is due; None: at once."""
         return begins + self.pace * after_s if self.pace else None
 
-    async def _look(self, name: str, path: str) -> None:
-        """Read a page."""
+    async def look(self, name: str, path: str) -> None:
+        """Read a page; `name` is what `watch` is told."""
+        await self._request(name, "GET", path, None, {"accept": "text/html"}, None)
+
+    async def _read(self, name: str, path: str) -> None:
         if self.pages:
-            await self._request(name, "GET", path, None, {"accept": "text/html"}, None)
+            await self.look(name, path)
 
     async def _ask(
-        self, name: str, method: str, path: str, body: Any = None, *, due: float | None = None, **headers: str
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        due: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Ask as a program; a limit that is reached is waited for."""
-        wanted = {"accept": "application/json", **headers}
+        wanted = {"accept": "application/json", **(headers or {})}
         for _ in range(_WAITS):
             try:
                 return (await self._request(name, method, path, body, wanted, due)).json()

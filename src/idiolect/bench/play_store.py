@@ -20,6 +20,7 @@ from idiolect.game.replaying import Play, Replay
 from idiolect.game.rules import DAY_S
 from idiolect.game.trust import VALIDATED
 from idiolect.game.vocabulary import BaseWord, Vocabulary
+from idiolect.store.game.books import GameBooks
 from idiolect.types import seed_of
 
 PAST_S = 365 * DAY_S
@@ -88,9 +89,14 @@ def fill(
     return Filled(len(players), len(prompts), n["rounds"], n["answers"], n["pairs"])
 
 
-def _played(
-    words: Vocabulary, word: BaseWord, who: Sequence[int], strangers: Sequence[str], now: float, rng: Random
-) -> Replay:
+def found(books: GameBooks) -> Filled | None:
+    """What a store was filled with; None where nobody has played yet."""
+    with books.read() as opened:
+        n = opened.sizes()
+    return Filled(**n) if n["rounds"] else None
+
+
+def _played(words: Vocabulary, word: BaseWord, who: Sequence[int], strangers: Sequence[str], now: float, rng: Random) -> Replay:
     replay = Replay(word, words, real=True)
     pool = _pool(words, word, strangers, rng)
     weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(pool))))

@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from idiolect import __version__
-from idiolect.cli import adapters, bench, demo, doctor, forget, generate, history, pools, studies, train, unlearn_studies
+from idiolect.cli import (
+    adapters,
+    bench,
+    crowd,
+    demo,
+    doctor,
+    forget,
+    game_data,
+    generate,
+    history,
+    play,
+    pools,
+    relations,
+    studies,
+    train,
+    unlearn_studies,
+)
 from idiolect.cli import store as stores
 from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, Given, JsonOption, StoreOption
 from idiolect.cli.output import error_line
@@ -92,6 +108,12 @@ app.add_typer(forget.app, name="forget")
 app.add_typer(unlearn_studies.app, name="unlearn")  # the app of unlearn.py, with the commands of unlearn_studies.py
 app.add_typer(stores.app, name="store")
 app.add_typer(studies.app, name="evals")  # the app of evals.py, with the commands of studies.py
+app.command("play")(play.play)
+app.command("serve")(play.serve)
+app.add_typer(play.app, name="game")
+for command in (game_data.export, game_data.history, game_data.retest, game_data.portrait, crowd.crowd):
+    play.app.command()(command)
+app.add_typer(relations.app, name="relations")
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

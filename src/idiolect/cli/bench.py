@@ -15,7 +15,8 @@ from idiolect.errors import InputError
 def bench(
     ctx: typer.Context,
     name: Annotated[
-        Literal["train", "serve", "load", "memory", "assemble", "pool", "unlearn"], typer.Argument(help="What to measure.")
+        Literal["train", "serve", "load", "memory", "assemble", "pool", "unlearn", "play"],
+        typer.Argument(help="What to measure."),
     ],
     workload: Annotated[
         list[str] | None,
@@ -27,6 +28,9 @@ def bench(
     people: Annotated[int | None, typer.Option("--people", min=1, help="People at a time.")] = None,
     peers: Annotated[int | None, typer.Option("--peers", min=1, help="load: adapters that PEFT loads (128).")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Interleaved rounds after one warm-up (5).")] = None,
+    kept: Annotated[
+        Path | None, typer.Option("--kept", metavar="DIR", help="play: folder of the filled store, made or used again.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of base and data.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="torch's threads (the usable cores).")] = None,
     out_: Annotated[
@@ -34,7 +38,7 @@ def bench(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure training, serving, loading, memory, pieces or unlearning; exit 1 where methods disagree in their results."""
+    """Measure training, serving, loading, memory, pieces, unlearning or the game; exit 1 where methods' results disagree."""
     if workload and name not in ("train", "assemble"):
         raise InputError("--workload belongs to 'bench train' and 'bench assemble'")
     from idiolect.bench.__main__ import WORKLOADS, lines, run, workloads_of
@@ -42,7 +46,7 @@ def bench(
     if unknown := [one for one in workload or () if one not in WORKLOADS]:
         raise InputError(f"workload not known: {', '.join(unknown)}; choose from: {', '.join(WORKLOADS)}")
     options: dict[str, Any] = dict(
-        settings(shape=shape, people=people, peer_people=peers, rounds=rounds, seed=seed, threads=threads, out=out_)
+        settings(shape=shape, people=people, peer_people=peers, rounds=rounds, seed=seed, threads=threads, out=out_, kept=kept)
     )
     names = workloads_of(name, workload)
     results = [run(name, one, **options, say=note) for one in names]

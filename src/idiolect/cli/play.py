@@ -6,10 +6,10 @@ import errno
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -19,8 +19,6 @@ from idiolect.cli.progress import Step, stages
 from idiolect.errors import DependencyMissing, InputError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from idiolect.game.desk import Game
     from idiolect.service import Idiolect
 
@@ -43,6 +41,8 @@ CrowdOption = Annotated[int, typer.Option("--crowd", min=0, metavar="N", help="S
 ContactOption = Annotated[
     str | None, typer.Option("--contact", metavar="TEXT", help="Who answers; stands on the page on privacy.")
 ]
+
+Server: TypeAlias = "Callable[[Game, Listening, str | None, socket.socket], None]"
 
 app = typer.Typer(no_args_is_help=True, help="Look after the word game.")
 
@@ -180,15 +180,14 @@ def _run(ctx: typer.Context, store: str | None, place: Listening, crowd: int, co
     note("stopped; everything that was played is kept")
 
 
-def _server_of() -> Any:
+def _server_of() -> Server:
     """What serves; asked for first, so that whoever lacks a library knows at once.
 
     Raises:
         DependencyMissing: FastAPI and what belongs to it are not installed.
     """
     try:
-        import uvicorn
-
+        from idiolect.serve import running
         from idiolect.serve.app import Settings, create_app
     except ModuleNotFoundError as error:
         raise DependencyMissing(f"the game needs {error.name}; install it: pip install 'idiolect[serve]'") from None
@@ -196,24 +195,9 @@ def _server_of() -> Any:
     def serve(game: Game, place: Listening, contact: str | None, listening: socket.socket) -> None:
         factor = AT_HOME if place.is_home else 1.0
         made = create_app(game, Settings(place.hosts(), place.https, factor, contact=contact))
-        _serve(uvicorn, made, place, listening)
+        running.run(made, listening, behind_proxy=place.https)
 
     return serve
-
-
-def _serve(uvicorn: Any, made: FastAPI, place: Listening, listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        made,
-        access_log=False,  # addresses and paths of people
-        log_level="warning",
-        server_header=False,
-        proxy_headers=place.https,
-        forwarded_allow_ips="127.0.0.1,::1",
-        timeout_graceful_shutdown=5,
-        ws="none",
-    )
-    with suppress(KeyboardInterrupt):  # uvicorn closes everything, and only then raises what it heard
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 @contextmanager
@@ -275,6 +259,4 @@ def _announce(place: Listening, address: str, port: int) -> None:
     if not place.is_home and not place.https:
         note("without HTTPS, whoever is on the way can read passwords; do not use this beyond a network that you trust")
     if place.https:
-        note(
-            f"it listens on {place.host} port {port} for the proxy that ends HTTPS, which has to pass on Host and X-Forwarded-For"
-        )
+        note(f"it listens on {place.host} port {port} for a proxy that ends HTTPS and passes on Host and X-Forwarded-For")

@@ -123,6 +123,18 @@ class Accounts:
         with self._books.write() as books:
             return books.add_player(f"{self._rng.getrandbits(128):032x}", "guest", self._clock())
 
+    def check_sign_up(self, handle: str, password: str) -> None:
+        """What `sign_up` would say of handle and password; makes nothing, and costs little.
+
+        Raises:
+            BadField, HandleTaken: as `sign_up`.
+        """
+        shown = checked_handle(handle, self._lexicon)
+        check_password(password, shown)
+        with self._books.read() as books:
+            if books.player_by_handle(folded(shown)) is not None:
+                raise HandleTaken
+
     def sign_up(self, guest: PlayerRow | None, handle: str, password: str, wish: Wish = AS_IT_IS) -> PlayerRow:
         """A new account; a guest who signs up is the same player from now on.
 

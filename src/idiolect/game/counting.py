@@ -11,7 +11,7 @@ from idiolect.game.rules import DAY_ROUNDS, day_of
 from idiolect.game.score import Verdict, Vote
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books
-from idiolect.store.game.judging import GOLD, JudgementRow, Pair
+from idiolect.store.game.judging import GOLD, JudgementRow, Pair, VoteRow
 from idiolect.store.game.records import AnswerRow, PlayerRow, RoundRow
 from idiolect.types import canonical_json
 
@@ -41,11 +41,12 @@ def count_verdicts(books: Books, words: Vocabulary, row: RoundRow, player: Playe
     voted = [item for item in judged if item.kind not in GOLD]
     wanted = {item.pair for item in voted}
     _make_pairs(books, words, row, voted, at)
-    total, waits = _points(books, judged, wanted)
+    votes = [vote for vote in books.votes(wanted) if vote.verdict != "unsure"]
+    total, waits = _points(books, judged, votes)
     beyond = books.n_since(player.key, day_of(at)) > DAY_ROUNDS
     books.change_round(row.key, score_provisional=total, score_final=None if waits else total, beyond=beyond)
     validity.refresh(books, wanted, at)
-    _settle(books, wanted, at)
+    _settle(books, wanted, votes, at)
     if fallen:
         validity.reconsider(books, [player.key], at)
 
@@ -70,9 +71,8 @@ def _make_pairs(books: Books, words: Vocabulary, round: RoundRow, voted: Sequenc
             books.touch_pairs(item.prompt, [(item.key, item.display, read.oov, read.review)], at)
 
 
-def _points(books: Books, judged: Sequence[JudgementRow], wanted: Collection[Pair]) -> tuple[int, bool]:
+def _points(books: Books, judged: Sequence[JudgementRow], votes: Sequence[VoteRow]) -> tuple[int, bool]:
     """Score each judgement; their sum, and whether any of them is provisional."""
-    votes = books.votes(wanted)
     scored: list[tuple[int, int, bool]] = []
     for item in judged:
         others = [Vote(str(v.player), v.verdict, v.trust) for v in votes if (v.prompt, v.key) == item.pair]
@@ -82,9 +82,8 @@ def _points(books: Books, judged: Sequence[JudgementRow], wanted: Collection[Pai
     return sum(points for _, points, _ in scored), any(waits for *_, waits in scored)
 
 
-def _settle(books: Books, wanted: Collection[Pair], at: float) -> None:
+def _settle(books: Books, wanted: Collection[Pair], votes: Sequence[VoteRow], at: float) -> None:
     """Make points final where there are five other votes by now. Waiting points are full points, so that none is lost by it."""
-    votes = [vote for vote in books.votes(wanted) if vote.verdict != "unsure"]
     ready: list[JudgementRow] = []
     for item in books.provisional(wanted):
         others = sum((vote.prompt, vote.key) == item.pair and vote.player != item.player for vote in votes)

@@ -67,11 +67,11 @@ def cast_of(n: int, words: Vocabulary, shares: Mapping[MindKind, float], seed: i
     Args:
         shares: kind → weight.
     """
-    kinds = list(shares)
+    kinds: list[MindKind] = list(shares)
     total = sum(shares.values())
     counts = {kind: int(n * shares[kind] / total) for kind in kinds}
     counts[kinds[0]] += n - sum(counts.values())
-    made = [(kind, number) for kind in kinds for number in range(counts[kind])]
+    made: list[tuple[MindKind, int]] = [(kind, number) for kind in kinds for number in range(counts[kind])]
     return [Mind(kind, seed_of("crowd", seed, kind, number) % 2**31, words, noise) for kind, number in made]
 
 

@@ -9,7 +9,7 @@
     rounds       base words, answers, scores          accounts    guests, accounts, consents, leaving
     judging      Nym or Not                           histories   rounds → items of the player's own history
     moderation   objections and decisions             exports     the dataset, and all of one's own
-    boards       leaderboards
+    boards       leaderboards                         mirrors     how a player sees words
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from idiolect.game.clock import Clock, server_clock
 from idiolect.game.exports import Exports
 from idiolect.game.histories import Histories
 from idiolect.game.judging import Judging
+from idiolect.game.mirror import Mirrors
 from idiolect.game.moderating import Moderation
 from idiolect.game.pooling import Candidates
 from idiolect.game.vocabulary import Vocabulary, vocabulary
@@ -94,6 +95,10 @@ class Game:
     @cached_property
     def histories(self) -> Histories:
         return Histories(self.books, self.words)
+
+    @cached_property
+    def mirrors(self) -> Mirrors:
+        return Mirrors(self.books, self.words, self.clock)
 
     @cached_property
     def exports(self) -> Exports:

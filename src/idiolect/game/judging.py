@@ -195,23 +195,24 @@ class Judging:
             item = next((j for j in books.judgements(row.key) if j.seq == seq), None)
             if item is None:
                 raise BadAnswer("this round has no pair of that number")
-            return self._take(books, row, item, verdict, ms, now)
+            if _is_late(row, now):
+                return False
+            if item.verdict != verdict:
+                books.judge([(item.key_, verdict, _kept_ms(ms))], now)
+            return True
 
-    def _take(
-        self, books: Books, row: RoundRow, item: JudgementRow, verdict: Verdict | None, ms: int | None, now: float
-    ) -> bool:
-        if _is_late(row, now):
-            return False
-        if item.verdict != verdict:
-            kept = None if ms is None or verdict is None else max(0, min(int(ms), 10**9))
-            books.change_judgement(item.key_, verdict=verdict, judged_at=None if verdict is None else now, ms=kept)
-        return True
-
-    def finish(self, player: int, round: str, verdicts: Mapping[int, Verdict] | None = None) -> JudgeReport:
+    def finish(
+        self,
+        player: int,
+        round: str,
+        verdicts: Mapping[int, Verdict] | None = None,
+        times: Mapping[int, int | None] | None = None,
+    ) -> JudgeReport:
         """Close a round; the report. Doing so again gives the same report.
 
         Args:
-            verdicts: by number, of a page without JavaScript. They count if they arrive in time, like any other.
+            verdicts: by number, of a page that sends them all at once. They count if they arrive in time, like any other.
+            times: milliseconds that each took, by the player's browser.
 
         Raises:
             RoundClosed: the round was never started.
@@ -222,10 +223,14 @@ class Judging:
             if row.closed_at is None:
                 if row.started_at is None:
                     raise RoundClosed("this round has not begun; start it first")
-                for item in books.judgements(row.key):
-                    given = (verdicts or {}).get(item.seq)
-                    if given in VERDICTS and item.verdict is None:
-                        self._take(books, row, item, given, None, now)
+                if verdicts and not _is_late(row, now):
+                    took = times or {}
+                    new = [
+                        (item.key_, said, _kept_ms(took.get(item.seq)))
+                        for item in books.judgements(row.key)
+                        if item.verdict is None and (said := verdicts.get(item.seq)) in VERDICTS
+                    ]
+                    books.judge(new, now)
                 self._close(books, row, "expired" if _is_late(row, now) else "finished", now)
         return self.report(player, round)
 
@@ -294,6 +299,10 @@ def _side(verdict: Verdict, percent_yes: int | None) -> int:
     """Percent of others on the player's side."""
     assert percent_yes is not None
     return percent_yes if verdict == "yes" else 100 - percent_yes
+
+
+def _kept_ms(ms: int | None) -> int | None:
+    return None if ms is None else max(0, min(int(ms), 10**9))
 
 
 def _is_late(row: RoundRow, now: float) -> bool:

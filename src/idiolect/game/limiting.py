@@ -36,6 +36,8 @@ LOGIN: Final = Limit("login", 5, MINUTE)
 LOGIN_ADDRESS: Final = Limit("login-address", 30, MINUTE, by_address=True)
 """Beside LOGIN, which is of address and handle: against one that tries many handles."""
 SIGN_UP: Final = Limit("sign-up", 3, HOUR, by_address=True)
+SIGN_UP_TRY: Final = Limit("sign-up-try", 60, HOUR, by_address=True)
+"""Forms that were sent, right or wrong: nobody is to try out which handles there are."""
 GUEST: Final = Limit("guest", 10, HOUR, by_address=True)
 ROUNDS_MINUTE: Final = Limit("rounds-minute", 20, MINUTE)
 ROUNDS_DAY: Final = Limit("rounds-day", 400, DAY)

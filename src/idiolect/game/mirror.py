@@ -114,6 +114,12 @@ class Mirrors:
         with self._books.write() as books:
             return books.claim_portrait(now, now - STALE_S)
 
+    def is_anybody_waiting(self) -> bool:
+        """Whether there is a portrait to be drawn."""
+        now = self._clock()
+        with self._books.read() as books:
+            return books.waits(now - STALE_S)
+
     def view(self, player: int) -> Mirror:
         """What the player's page shows."""
         with self._books.read() as books:

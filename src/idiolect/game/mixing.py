@@ -54,7 +54,7 @@ class Item:
 
 
 def mix(pools: Mapping[Pool, Iterable[Item]], n_judged: int, rng: Random, n: int = N_ITEMS) -> list[Item]:
-    """Up to `n` items, no pair twice, in a random order.
+    """Up to `n` items, no pair twice, in a random order; fewer where one side has too few for the balance.
 
     Args:
         pools: items of each kind, the most wanted first.
@@ -117,7 +117,7 @@ class _Hand:
             self.draw((sides[turn % 2], sides[1 - turn % 2]), 1)
 
     def balance(self) -> None:
-        """Exchange items of the side that is too frequent, as long as the other side has some; players' pairs last."""
+        """Exchange items of the side that is too frequent, players' pairs last; where the other side has none left, drop them."""
         self._exchange(1, lambda share: share > MOST_YES, ("distractor",))
         self._exchange(-1, lambda share: share < LEAST_YES, ("seed", "game", "model"))
 
@@ -125,10 +125,10 @@ class _Hand:
         while self.items and is_too_far(math.fsum(item.p_yes for item in self.items) / len(self.items)):
             rest = [place for place, item in enumerate(self.items) if not item.is_gold]
             worst = max(rest, key=lambda place: _dispensable(self.items[place], sign), default=None)
-            found = next((item for kind in kinds if (item := self.next(kind)) is not None), None)
-            if found is None or worst is None or sign * found.p_yes >= sign * self.items[worst].p_yes:
+            if worst is None or sign * self.items[worst].p_yes <= sign * 0.5:
                 return
-            self.items[worst] = found
+            found = next((item for kind in kinds if (item := self.next(kind)) is not None), None)
+            self.items[worst : worst + 1] = [] if found is None or sign * found.p_yes >= sign * 0.5 else [found]
 
 
 def _dispensable(item: Item, sign: int) -> tuple[bool, bool, float]:

@@ -61,9 +61,9 @@ class Passwords:
 
     def fits(self, password: str, kept: str | None) -> bool:
         """Whether this is the password; as slow where there is none (`kept` None), so that time does not tell who exists."""
+        hasher, against = self._hasher, kept if kept is not None else self._nobodys
         from argon2.exceptions import VerificationError
 
-        hasher, against = self._hasher, kept if kept is not None else self._nobodys
         with self._turn:
             try:
                 right = hasher.verify(against, _same(password[: 8 * MAX_PASSWORD]))

@@ -6,7 +6,8 @@ three players gave them, WordNet knows them, or a moderator let them; offensive 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from random import Random
 
 from idiolect.game import gold
@@ -16,6 +17,7 @@ from idiolect.game.normalise import Relation, normalise
 from idiolect.game.reports import SHOWN_FROM, may_show
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books
+from idiolect.store.game.judging import Pair
 from idiolect.store.game.records import PairRow, PromptRow
 
 Candidates = Callable[[BaseWord], Sequence[tuple[str, float]]]
@@ -38,7 +40,8 @@ def pools(
     """What the player may be asked about in this relation."""
     prompts = {row.key: row for row in books.prompts(relation) if row.status == "active" and row.prompt in words.words}
     rows = [row for row in books.to_judge(relation, _N_ROWS, rng.randrange(10007), SHOWN_FROM) if row.prompt in prompts]
-    shown = _words(list(prompts.values()), rng)
+    asked = books.asked(player)
+    shown = _words(list(prompts.values()), asked, rng)
     found: dict[Pool, list[Item]] = {
         "game": _of_players([row for row in rows if row.n_players], words, prompts),
         "seed": _of_players([row for row in rows if not row.n_players], words, prompts) + _seeds(shown, words),
@@ -48,7 +51,7 @@ def pools(
         "gold_neg": _wrong(books, words, relation, prompts, rng),
     }
     closed = books.closed_pairs({item.pair for items in found.values() for item in items})
-    closed |= books.asked(player) | books.own_pairs(player, relation)
+    closed |= asked | books.own_pairs(player, relation)
     return {kind: [i for i in items if i.pair not in closed and _is_decent(i, words)] for kind, items in found.items()}
 
 
@@ -58,10 +61,17 @@ def _is_decent(item: Item, words: Vocabulary) -> bool:
     return severity is None or (severity == "review" and item.kind == "game")
 
 
-def _words(prompts: list[PromptRow], rng: Random) -> list[PromptRow]:
-    """Base words of the round: those that everybody meets, so that votes meet too."""
-    wanted = featured(prompts) or prompts
-    return rng.sample(wanted, min(N_WORDS, len(wanted)))
+def _words(prompts: Sequence[PromptRow], asked: Collection[Pair], rng: Random) -> list[PromptRow]:
+    """Base words of the round: those that everybody meets, so that votes meet too, and of these the ones that the player was
+    asked least about; others once nothing is left of them.
+    """
+    n_asked = Counter(prompt for prompt, _ in asked)
+    met = {row.key for row in featured(prompts)}
+
+    def order(row: PromptRow) -> tuple[bool, bool, int]:
+        return n_asked[row.key] >= N_SEEDS + gold.N_FAR, row.key not in met, n_asked[row.key]
+
+    return sorted(rng.sample(prompts, len(prompts)), key=order)[:N_WORDS]
 
 
 def _of_players(rows: Sequence[PairRow], words: Vocabulary, prompts: Mapping[int, PromptRow]) -> list[Item]:

@@ -2,8 +2,8 @@
 
     who, when, what was typed ──▶ Replay, one base word at a time ──▶ rows of rounds, answers and pairs
 
-What `Rounds` and `Judging` write for a Classic round is a function of the rounds on the same base word before it. So a base word
-is played through in memory, and its rows are written at once. Not replayed: judgements, notices, and lost trust.
+What `Rounds` and `Judging` write for a Classic round is a function of the rounds on the same base word before it. So a base
+word is played through in memory, and its rows are written at once. Not replayed: judgements, notices, and lost trust.
 """
 
 from __future__ import annotations

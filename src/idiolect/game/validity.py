@@ -62,6 +62,11 @@ class Tally:
         return sum(trust >= MIN_TRUST and verdict != "unsure" for verdict, trust in self.votes)
 
     @property
+    def values(self) -> tuple[float, float, int, float, State]:
+        """What is kept of it."""
+        return self.yes_w, self.no_w, self.n_judges, self.p_valid, self.state
+
+    @property
     def p_valid(self) -> float:
         return (1 + self.yes_w) / (2 + self.yes_w + self.no_w)
 
@@ -102,6 +107,15 @@ def refresh(books: Books, wanted: Collection[Pair], at: float) -> list[Transitio
     return changed + reconsider(books, moved, at)
 
 
+def recount(books: Books, at: float) -> list[Transition]:
+    """Count all pairs again, by what their judges and givers are trusted today; what changed."""
+    return [
+        transition
+        for prompt in books.prompts()
+        for transition in refresh(books, {(prompt.key, key) for key in books.pairs(prompt.key)}, at)
+    ]
+
+
 def reconsider(books: Books, players: Iterable[int], at: float) -> list[Transition]:
     """Count everything again that these players speak for or against, after their standing changed."""
     changed: list[Transition] = []
@@ -128,16 +142,23 @@ def _refresh(books: Books, wanted: Collection[Pair], at: float) -> tuple[list[Tr
     for start in range(0, len(ordered), _AT_ONCE):
         part = set(ordered[start : start + _AT_ONCE])
         votes, givers = _by_pair(books.votes(part)), _by_pair(books.givers(part))
+        tallies: list[tuple[PairRow, Tally]] = []
         for pair, row in sorted(books.pair_rows(part).items()):
             gave = {giver.player: giver.trust for giver in givers.get(pair, ())}
             ballot = [(vote.verdict, vote.trust) for vote in votes.get(pair, ())]
-            tally = Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")
-            if (transition := _keep(books, row, tally)) is not None:
-                changed.append(transition)
-                evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(transition.after)
-                if evidence is not None:
-                    moved += [player for player in sorted(gave) if earn(books, player, evidence, at)]
+            tallies.append((row, Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")))
+        books.keep_tallies([(row.key_, *tally.values) for row, tally in tallies if tally.values != _values(row)])
+        for row, tally in tallies:
+            if row.state != tally.state:
+                changed.append(Transition(row.key_, row.state, tally.state))
+                moved += _paid(books, [giver.player for giver in givers.get((row.prompt, row.key), ())], tally.state, at)
     return changed, moved
+
+
+def _paid(books: Books, givers: Collection[int], state: State, at: float) -> list[int]:
+    """Move the trust of those who gave a pair that got another state; whose standing changed by it."""
+    evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(state)
+    return [] if evidence is None else [player for player in sorted(set(givers)) if earn(books, player, evidence, at)]
 
 
 def _by_pair(rows: Iterable[Row]) -> dict[Pair, list[Row]]:
@@ -147,15 +168,5 @@ def _by_pair(rows: Iterable[Row]) -> dict[Pair, list[Row]]:
     return found
 
 
-def _keep(books: Books, row: PairRow, tally: Tally) -> Transition | None:
-    """Write down what was counted; the change of state, if it is one."""
-    values = {
-        "yes_w": tally.yes_w,
-        "no_w": tally.no_w,
-        "n_judges": tally.n_judges,
-        "p_valid": tally.p_valid,
-        "state": tally.state,
-    }
-    if any(getattr(row, name) != value for name, value in values.items()):
-        books.change_pair(row.key_, **values)
-    return Transition(row.key_, row.state, tally.state) if row.state != tally.state else None
+def _values(row: PairRow) -> tuple[float, float, int, float, State]:
+    return row.yes_w, row.no_w, row.n_judges, row.p_valid, row.state

@@ -1,6 +1,6 @@
 """Draws a player's portrait, and keeps it beside the player.
 
-    sync ─▶ split by time ─▶ for each task: others' shared adapter ─▶ own adapter ─▶ measured on what came later ─▶ offered, or not
+    sync ─▶ split by time ─▶ each task: others' shared adapter ─▶ own adapter ─▶ measured on what came later ─▶ in use or not
          └▶ own words, those that nobody else gave, what was guessed before and after, and how alike two rounds are
 
 Everything in it is the player's own: their words, and what was guessed for their own questions. Others are in it as counts.
@@ -14,7 +14,7 @@ from typing import Any
 
 from idiolect.config import TrainConfig, preset
 from idiolect.data.tasks import get_task
-from idiolect.errors import IdiolectError
+from idiolect.errors import IdiolectError, StoreBusy
 from idiolect.evals.metrics import listed
 from idiolect.game import retest
 from idiolect.game.desk import Game
@@ -87,6 +87,7 @@ def draw(
 
     Raises:
         NotAllowed: the player did not agree to personal use, or took it back meanwhile; nothing is kept.
+        StoreBusy: another run holds the store; the portrait waits.
         EmptyHistory: nobody can teach. The portrait is kept as failed, with the reason.
     """
     try:
@@ -95,6 +96,9 @@ def draw(
     except NotAllowed:
         with game.books.write() as books:
             books.drop_portrait(player)
+        raise
+    except StoreBusy:  # somebody else trains; it is drawn another time
+        _keep(game, player, "waiting", {})
         raise
     except IdiolectError as error:
         _keep(game, player, "failed", {"reason": str(error)})

@@ -155,13 +155,21 @@ def _figures(links: Sequence[Link], true: np.ndarray, said: Sequence[np.ndarray]
         "mero_log_loss": float(loss.mean()),
         "by_seed": scores[:, _MERO].tolist(),
     }
-    if (counted := votes > 0).sum() > 2:
-        from scipy.stats import spearmanr
-
-        found: list[Any] = [spearmanr(p[counted], votes[counted]) for p in p_part]
-        made["spearman_votes"] = float(np.mean([one.statistic for one in found]))
+    counted = votes > 0
+    if len(np.unique(votes[counted])) > 1:
+        made["spearman_votes"] = float(np.mean([rank_agreement(p[counted], votes[counted]) for p in p_part]))
         made["n_votes"] = int(counted.sum())
     return made
+
+
+def rank_agreement(said: np.ndarray, votes: np.ndarray) -> float:
+    """Spearman's correlation of two rows of numbers; 0 where one of them is all the same, which tells no order."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(said) == 0 or np.ptp(votes) == 0:
+        return 0.0
+    found: Any = spearmanr(said, votes)
+    return float(found.statistic)
 
 
 def paired_f1(

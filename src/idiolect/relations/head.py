@@ -111,8 +111,8 @@ def _fitted(kind: Kind, x: NDArray[Any], y: NDArray[Any], weights: NDArray[Any],
         raise DependencyMissing("this needs scikit-learn; install it: pip install 'idiolect[local]'") from None
     model: Any = LogisticRegression(C=0.1, max_iter=300, random_state=seed)
     if kind == "mlp":
-        # Held-out rows stop it where there are enough of them to tell.
-        stop = len(y) >= 500
+        # Held-out rows stop it where there are enough to tell, of every label.
+        stop = len(y) >= 500 and min(np.unique(y, return_counts=True)[1]) > 1
         model = MLPClassifier(
             (HIDDEN,), alpha=1.0, early_stopping=stop, n_iter_no_change=4, max_iter=40, random_state=seed,
         )  # fmt: skip

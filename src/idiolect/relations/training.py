@@ -12,7 +12,7 @@ from idiolect.relations.classifier import SHARED, Arm, RelationModel
 from idiolect.relations.links import Link, ends
 from idiolect.relations.readers import Benchmark
 from idiolect.relations.sampling import negatives
-from idiolect.relations.splits import published
+from idiolect.relations.splits import Split, published
 from idiolect.relations.study import Workshop, drawn, measured
 from idiolect.types import seed_of
 
@@ -31,6 +31,16 @@ class Trained:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Material:
+    """What is learnt from, what sets the temperature, and how many pairs came from players and from seeds."""
+
+    train: list[Link]
+    val: list[Link]
+    n_players: int
+    n_seeds: int
+
+
 def train_model(
     arm: Arm,
     benchmarks: Mapping[str, Benchmark],
@@ -38,12 +48,12 @@ def train_model(
     *,
     base: Base | None = None,
     seed: int = 0,
-    seeds_of_game: int = 2_000,
+    seeds_of_game: int = 0,
     most: int | None = None,
 ) -> Trained:
     """Train a model of the shared labels on everything given, with negatives of what is no benchmark's.
 
-    Tiers 1 and 4 never see a benchmark's own test rows, nor pairs of players or WordNet that stand in them.
+    No tier learns a benchmark's test rows, nor pairs of players or WordNet that stand in them, in either order.
 
     Args:
         seeds_of_game: pairs taken from the shipped seeds, by lot; 0: none.
@@ -53,24 +63,31 @@ def train_model(
         ConfigError: nothing to learn from, or the floor was to learn seeds from seeds.
     """
     if arm in ("floor", "both") and seeds_of_game:
-        raise ConfigError(f"arm {arm!r} reads WordNet's seeds as features, so it cannot learn from them too; leave them out")
+        raise ConfigError(f"tier {arm!r} reads WordNet's seeds as features, so it cannot learn from them too; leave them out")
     parts = {name: published(benchmark) for name, benchmark in benchmarks.items()}
-    asked = ends(link for part in parts.values() for link in part.test)
-    own = [link for link in (*game, *seed_links(seeds_of_game, seed)) if frozenset(link.words) not in asked]
-    known = [link for part in parts.values() for link in (*part.train, *part.val, *part.test)]
-    mine = [link for link in own if not _held(link)]
-    more = negatives([link for link in mine if link.label != "none"], seed, [*known, *own])
-    train = drawn([*(link for part in parts.values() for link in part.train), *mine, *more], most or 10**9, seed)
+    given = _material(parts, game, seed_links(seeds_of_game, seed), seed)
+    train = drawn(given.train, most or len(given.train), seed)
     if not train:
         raise ConfigError("there is nothing to learn from; give --data NAME=FOLDER or --game FILE")
-    val = [*(link for part in parts.values() for link in part.val), *(link for link in own if _held(link))]
-    model = Workshop(base).fit(arm, train, val, SHARED, seed)
-    figures = {name: measured(model, part.test) for name, part in parts.items()}
+    model = Workshop(base).fit(arm, train, given.val, SHARED, seed)
     facts = {
-        "seed": seed, "n_train": len(train), "n_val": len(val), "n_players": len(game), "n_seeds": len(own) - len(game),
-        "benchmarks": {name: len(part.train) for name, part in parts.items()}, "figures": figures,
+        "seed": seed, "n_train": len(train), "n_val": len(given.val), "n_players": given.n_players, "n_seeds": given.n_seeds,
+        "benchmarks": {name: len(part.train) for name, part in parts.items()},
+        "figures": {name: measured(model, part.test) for name, part in parts.items()},
     }  # fmt: skip
     return Trained(model, facts)
+
+
+def _material(parts: Mapping[str, Split], game: Sequence[Link], seeds: Sequence[Link], seed: int) -> _Material:
+    asked = ends(link for part in parts.values() for link in part.test)
+    players, seeds = ([link for link in links if frozenset(link.words) not in asked] for links in (game, seeds))
+    own = [*players, *seeds]
+    mine = [link for link in own if not _held(link)]
+    known = [link for part in parts.values() for link in (*part.train, *part.val, *part.test)]
+    more = negatives([link for link in mine if link.label != "none"], seed, [*known, *own])
+    train = [*(link for part in parts.values() for link in part.train), *mine, *more]
+    val = [*(link for part in parts.values() for link in part.val), *(link for link in own if _held(link))]
+    return _Material(train, val, len(players), len(seeds))
 
 
 def seed_links(n: int, seed: int, words: Vocabulary | None = None) -> list[Link]:

@@ -40,7 +40,16 @@ from starlette.staticfiles import StaticFiles
 from idiolect import __version__
 from idiolect.errors import StoreError
 from idiolect.game.limiting import Limits
-from idiolect.serve import game_accounts, game_boards, game_judging, game_moderating, game_rounds, refusing, rendering
+from idiolect.serve import (
+    game_accounts,
+    game_boards,
+    game_judging,
+    game_mirror,
+    game_moderating,
+    game_rounds,
+    refusing,
+    rendering,
+)
 from idiolect.serve.keeping import Keeper
 from idiolect.serve.security import LOOPBACK, Gate, Tokens, derived
 from idiolect.serve.views import AdapterView
@@ -54,6 +63,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     game_judging.router,
     game_boards.router,
     game_moderating.router,
+    game_mirror.router,
     game_accounts.router,
 )
 """What `create_app` mounts."""
@@ -70,6 +80,7 @@ class Settings:
         max_body: bytes of a request.
         contact: who answers, for the page on privacy.
         keeps: closes rounds and deletes old guests by itself.
+        drawing: the command that draws the portraits of those who wait; None: no adapters are trained here.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -78,6 +89,7 @@ class Settings:
     max_body: int = 64 * 1024
     contact: str | None = None
     keeps: bool = True
+    drawing: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ def create_app(
     """
     secret = game.accounts.secret()
     limits = Limits(game.books, game.clock, derived(secret, "limits"), settings.address_factor)
-    shown = adapter or game_accounts.adapter_of(game)
+    shown = adapter or game_mirror.adapter_of(game)
     frame = Frame(game, settings, limits, Tokens(derived(secret, "forms")), shown)
     app = FastAPI(title="idiolect", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.frame = frame
@@ -124,13 +136,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not frame.settings.keeps:
         yield
         return
-    keeping = asyncio.create_task(Keeper(frame).keep())
+    keeper = Keeper(frame)
+    keeping = asyncio.create_task(keeper.keep())
     try:
         yield
     finally:
         keeping.cancel()
         with suppress(asyncio.CancelledError):
             await keeping
+        keeper.stop()
 
 
 _health = APIRouter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,15 @@ from starlette.responses import Response, StreamingResponse
 from idiolect.game import consents
 from idiolect.game.accounts import GUEST_S
 from idiolect.game.consents import Wish
-from idiolect.game.limiting import DELETE, LOGIN, LOGIN_ADDRESS, SIGN_UP
+from idiolect.game.limiting import DELETE, LOGIN, LOGIN_ADDRESS, SIGN_UP, SIGN_UP_TRY
 from idiolect.game.passwords import MIN_PASSWORD, folded
 from idiolect.game.refusals import BadField, Refusal, WrongLogin
 from idiolect.serve.pages import Here, Visit, form_errors
-from idiolect.serve.views import AdapterView, ConsentView, FormError, LoginView, MeView, SignupView
+from idiolect.serve.views import ConsentView, FormError, LoginView, MeView, SignupView
 from idiolect.store.game.records import PlayerRow
 
 if TYPE_CHECKING:
-    from idiolect.game.desk import Game
+    pass
 
 router = APIRouter()
 
@@ -48,12 +47,13 @@ def signup_page(here: Here) -> Response:
 @router.post("/signup")
 def sign_up(here: Here) -> Response:
     """An account from handle and password; a guest's rounds are its own from now on."""
+    handle, password = here.fields.text("handle"), here.fields.text("password")
+    here.spend(SIGN_UP_TRY)
     try:
-        here.spend(SIGN_UP)
+        here.game.accounts.check_sign_up(handle, password)
+        here.spend(SIGN_UP)  # not before: whoever mistypes may try again
         guest = here.player if here.player is not None and here.player.kind == "guest" else None
-        made = here.game.accounts.sign_up(
-            guest, here.fields.text("handle"), here.fields.text("password"), _wish(here, new=True)
-        )
+        made = here.game.accounts.sign_up(guest, handle, password, _wish(here, new=True))
     except BadField as error:
         return _again(here, error, "Sign up", _signup(here, error))
     here.sit(made)
@@ -150,18 +150,6 @@ def _delete(here: Visit, player: PlayerRow) -> Response:
 
 
 # ------------------------------------------------------------------------------------------------------ parts of these
-
-
-def adapter_of(game: Game) -> Callable[[PlayerRow], AdapterView]:
-    """What can be said of a player's adapter where none are trained: whether there would be enough to train one from."""
-
-    def view(player: PlayerRow) -> AdapterView:
-        if player.consent_personal is None:
-            return AdapterView("no_consent")
-        n_items = game.accounts.n_items(player.key)
-        return AdapterView("possible" if n_items >= AdapterView.needed else "too_little", n_items)
-
-    return view
 
 
 def _again(here: Visit, error: Refusal, title: str, view: Any) -> Response:

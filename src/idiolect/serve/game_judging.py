@@ -10,13 +10,14 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from idiolect.game.judging import JudgeReport
+from idiolect.game.normalise import Relation
 from idiolect.game.refusals import BadInput, RoundClosed
 from idiolect.game.rounds import remaining_ms
 from idiolect.game.score import Verdict
 from idiolect.serve import notices
 from idiolect.serve.pages import Here, Visit
 from idiolect.serve.reporting import choices_of
-from idiolect.serve.views import JudgedView, JudgeItem, JudgeReportView, JudgeView, QuestionView
+from idiolect.serve.views import JudgedView, JudgeItem, JudgeReportView, JudgeView
 from idiolect.store.game.records import RoundRow
 
 router = APIRouter()
@@ -29,7 +30,7 @@ def page(here: Visit, row: RoundRow) -> Response:
     asked = here.game.judging.asked(row.player, row.round)
     items = tuple(JudgeItem(one.seq, one.display, one.word.display) for one in asked)
     seconds = None if row.seconds is None else int(row.seconds)
-    view = JudgeView(row.round, _question(row), items, seconds, remaining_ms(row, here.game.clock()))
+    view = JudgeView(row.round, _relation(row), items, seconds, remaining_ms(row, here.game.clock()))
     return here.page("Nym or Not", view)
 
 
@@ -44,7 +45,7 @@ def judge(here: Here, round: str) -> Response:
         in_time = here.game.judging.judge(player.key, round, seq, cast(Verdict | None, verdict), _ms(ms))
         return here.json({"seq": seq, "in_time": in_time})
     given = {int(found[1]): name for name in sent if (found := _VERDICT.fullmatch(name))}
-    verdicts = {seq: cast(Verdict, here.fields.text(name)) for seq, name in given.items()}
+    verdicts: dict[int, Verdict] = {seq: cast(Verdict, here.fields.text(name)) for seq, name in given.items()}
     times = {seq: _ms(here.fields.text(f"ms_{seq}")) for seq in given}
     made = here.game.judging.finish(player.key, round, verdicts, times)
     return here.done(f"/rounds/{round}/report", facts(made))
@@ -65,13 +66,13 @@ def report(here: Visit, row: RoundRow) -> Response:
         JudgedView(
             line.seq,
             line.display,
+            line.word.display,
             line.verdict,
             line.points,
             line.percent_yes,
             line.n_others,
             line.truth is not None,
             line.provisional,
-            line.word.display,
         )
         for line in judged
     )
@@ -79,7 +80,7 @@ def report(here: Visit, row: RoundRow) -> Response:
     player = here.require_player()
     view = JudgeReportView(
         row.round,
-        _question(row),
+        _relation(row),
         made.score,
         len(sure),
         sum(line.points > 0 for line in sure),
@@ -102,9 +103,8 @@ def facts(made: JudgeReport) -> dict[str, Any]:
     return {"round": made.round.round, "mode": "nym_or_not", "score": made.score, "agreed": made.agreed, "items": lines}
 
 
-def _question(row: RoundRow) -> QuestionView:
-    """The relation; the base word changes from pair to pair."""
-    return QuestionView(row.relation, "", "nym_or_not")  # type: ignore[arg-type]
+def _relation(row: RoundRow) -> Relation:
+    return cast(Relation, row.relation)
 
 
 def _ms(value: Any) -> int | None:

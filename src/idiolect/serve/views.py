@@ -237,18 +237,19 @@ class ReportView:
 
 @dataclass(frozen=True)
 class JudgeItem:
-    """One pair of Nym or Not: is `text` a … of the base word?"""
+    """One pair of Nym or Not: is `text` a … of `word`? The base word changes from pair to pair."""
 
     seq: int
     text: str
+    word: str
 
 
 @dataclass(frozen=True)
 class JudgeView:
-    """An open round of Nym or Not."""
+    """An open round of Nym or Not, on one relation."""
 
     round_id: str
-    question: QuestionView
+    relation: Relation
     items: tuple[JudgeItem, ...]
     seconds: int | None
     remaining_ms: int | None
@@ -266,6 +267,7 @@ class JudgedView:
 
     seq: int
     text: str
+    word: str
     verdict: Verdict
     points: int
     yes_percent: int | None = None
@@ -279,7 +281,7 @@ class JudgeReportView:
     """A closed round of Nym or Not. `agreed` of `n_judged` earned points; "unsure" is not among the judged."""
 
     round_id: str
-    question: QuestionView
+    relation: Relation
     score: int
     n_judged: int
     agreed: int

@@ -193,9 +193,7 @@ function startJudging() {
   widget.querySelector("button").focus();
 
   function show() {
-    const word = document.createElement("bdi");
-    word.textContent = pairs[place].querySelector("legend bdi").textContent;
-    candidate.replaceChildren(word);
+    candidate.replaceChildren(...pairs[place].querySelector("legend").cloneNode(true).childNodes);
     document.getElementById("place").textContent = place + 1;
     document.getElementById("undo").disabled = place === 0;
     since = elapsed();

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, text, update
+from sqlalchemy import Table, bindparam, func, insert, select, text, update
 
-from idiolect.store.database import Database
 from idiolect.store.game.ledger import Ledger, stored
 from idiolect.store.game.tables import answers, pairs, players, prompts, rounds
 
@@ -58,10 +57,31 @@ class FillBook(Ledger):
             ]
             self.connection.execute(query, rows)
 
+    def sizes(self) -> dict[str, int]:
+        """How many players, base words that were played, rounds, answers and pairs there are."""
+        counted = {"players": players.c.id, "words": rounds.c.prompt.distinct(), "rounds": rounds.c.id,
+                   "answers": answers.c.id, "pairs": pairs.c.id}  # fmt: skip
+        return {name: self.connection.execute(select(func.count(of))).scalar_one() for name, of in counted.items()}
+
     def analyse(self) -> None:
         """Have PostgreSQL look at what there is now, as it would by itself after a while; SQLite is not asked to."""
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(text("ANALYZE"))
+
+    def copy_from(self, source: FillBook) -> None:
+        """Copy players, base words, rounds, answers and pairs of another database into PostgreSQL, which has none of them yet
+        but base words; these are replaced. Keys stay what they are.
+        """
+        self.connection.execute(prompts.delete())
+        driver: Any = self.connection.connection.dbapi_connection
+        for table in (players, prompts, rounds, answers, pairs):
+            names = ", ".join(f'"{column.name}"' for column in table.columns)
+            rows = source.connection.execute(select(table), execution_options={"yield_per": _ROWS_AT_A_TIME})
+            with driver.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(tuple(row))
+            last = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT max(id) FROM {table.name}))"
+            self.connection.execute(text(last))
 
     def _known(self, keys: Sequence[str], prompt: int) -> set[str]:
         found: set[str] = set()
@@ -76,19 +96,3 @@ class FillBook(Ledger):
             return []
         query = insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(self.connection.execute(query, values).scalars())
-
-
-def copy_game(source: Database, target: Database) -> None:
-    """Copy players, base words, rounds, answers and pairs from one database into PostgreSQL, which has none of them yet but
-    base words; these are replaced. Keys stay what they are.
-    """
-    with source.read() as reading, target.write("game") as writing:
-        writing.execute(prompts.delete())
-        driver: Any = writing.connection.dbapi_connection
-        for table in (players, prompts, rounds, answers, pairs):
-            names = ", ".join(f'"{column.name}"' for column in table.columns)
-            with driver.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-                for row in reading.execution_options(yield_per=_ROWS_AT_A_TIME).execute(select(table)):
-                    copy.write_row(tuple(row))
-            following = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT max(id) FROM {table.name}))"
-            writing.execute(text(following))

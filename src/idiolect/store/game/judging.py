@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, func, or_, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PairRow
@@ -94,15 +94,26 @@ class JudgeBook(Ledger):
         query = select(judgements).where(judgements.c.round == round).order_by(judgements.c.seq)
         return [record(JudgementRow, row, key_="id") for row in self.connection.execute(query)]
 
-    def change_judgement(self, key: int, **values: Any) -> None:
-        self._change(judgements, key, values)
+    def judge(self, verdicts: Iterable[tuple[int, str | None, int | None]], at: float) -> None:
+        """Keep (judgement, verdict, milliseconds); None takes a verdict back."""
+        names = ("verdict", "judged_at", "ms")
+        self._change_many(judgements, names, [(key, said, at if said else None, ms) for key, said, ms in verdicts])
 
-    def score_judgements(self, scored: Collection[tuple[int, int, bool]]) -> None:
+    def score_judgements(self, scored: Iterable[tuple[int, int, bool]]) -> None:
         """Keep (judgement, points, whether they are provisional)."""
-        rows = [{"id_": key, "points_": points, "provisional_": int(waits)} for key, points, waits in scored]
-        values = {"points": bindparam("points_"), "provisional": bindparam("provisional_")}
+        self._change_many(judgements, ("points", "provisional"), [(key, points, int(waits)) for key, points, waits in scored])
+
+    def keep_tallies(self, tallies: Iterable[tuple[int, float, float, int, float, str]]) -> None:
+        """Keep (pair, weight of yes, weight of no, judges, p_valid, state)."""
+        self._change_many(pairs, ("yes_w", "no_w", "n_judges", "p_valid", "state"), list(tallies))
+
+    def _change_many(self, table: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Change these columns of many rows, each given as its key and the values, in one go."""
         if rows:
-            self.connection.execute(update(judgements).where(judgements.c.id == bindparam("id_")).values(**values), rows)
+            change = update(table).where(table.c.id == bindparam("key_"))
+            change = change.values({name: bindparam(f"{name}_") for name in names})
+            columns = ("key_", *(f"{name}_" for name in names))
+            self.connection.execute(change, [dict(zip(columns, row, strict=True)) for row in rows])
 
     def drop_unjudged(self, round: int) -> None:
         """Take back what the player did not get to, so that it may be asked another time."""

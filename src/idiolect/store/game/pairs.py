@@ -27,7 +27,8 @@ class PairBook(Ledger):
         return {row.key: record(PairRow, row, key_="id") for row in self.connection.execute(query)}
 
     def validated_keys(self, prompt: int) -> set[str]:
-        where = (pairs.c.prompt == prompt, pairs.c.state == "validated")
+        # Without the function SQLite goes by the state, which it has an index of and half of all pairs share: 90 ms, not 1.
+        where = (pairs.c.prompt == prompt, func.coalesce(pairs.c.state, "") == "validated")
         return set(self.connection.execute(select(pairs.c.key).where(*where)).scalars())
 
     def change_pair(self, key: int, **values: Any) -> None:

@@ -61,6 +61,12 @@ class PortraitBook(Ledger):
     def drop_portrait(self, player: int) -> None:
         self.connection.execute(delete(portraits).where(portraits.c.player == player))
 
+    def waits(self, stale_before: float) -> bool:
+        """Whether a portrait waits to be drawn; one that was cut off does, too."""
+        c = portraits.c
+        waits = (c.state == "waiting") | ((c.state == "running") & (c.at < stale_before))
+        return self.connection.execute(select(c.player).where(waits).limit(1)).first() is not None
+
     def claim_portrait(self, at: float, stale_before: float) -> int | None:
         """The player who has waited longest, now running; None if nobody waits. One that was cut off waits again."""
         c = portraits.c
