@@ -21,11 +21,13 @@ from sqlalchemy import func, select
 from idiolect.bench import play, play_store
 from idiolect.bench.__main__ import lines, main
 from idiolect.bench.crowd_http import HttpPlayer, RequestFailed, Sent, open_client, send_crowd
+from idiolect.bench.table import write_table
 from idiolect.errors import InputError
 from idiolect.game.crowd import COMPANY, cast_of, crowd_key, populate
 from idiolect.game.desk import Game
 from idiolect.game.minds import Mind
-from idiolect.game.vocabulary import vocabulary
+from idiolect.game.normalise import RELATIONS
+from idiolect.game.vocabulary import Vocabulary, vocabulary
 from idiolect.serve.app import Settings, create_app
 from idiolect.store.game import tables
 from idiolect.store.store import Store
@@ -35,6 +37,13 @@ assert _spec is not None
 assert _spec.loader is not None
 _serving = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_serving)
+
+
+def few(n: int) -> Vocabulary:
+    """The first base words of each relation that ship."""
+    whole = vocabulary()
+    words = {word.id: word for relation in RELATIONS for word in whole.of(relation)[:n]}
+    return Vocabulary("test", words, {id: whole.seeds[id] for id in words}, whole.lexicon)
 
 
 def ask(store: Store, query: Any) -> list[tuple[Any, ...]]:
@@ -47,25 +56,26 @@ def ask(store: Store, query: Any) -> list[tuple[Any, ...]]:
 
 def test_players_over_http_play_and_judge(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        game = Game(store, rng=Random(0))
-        populate(game, 8, 6)
+        words = few(12)
+        game = Game(store, rng=Random(0), words=words)
+        populate(game, 8, 12)
         sent: list[Sent] = []
         with _serving.running(create_app(game, Settings(keeps=False))) as url:
-            mind = Mind("honest", 3, vocabulary())
-            words, judged = asyncio.run(_two_rounds(url, mind, sent))
-        assert words["mode"] == "classic"
-        assert words["score"] > 0
-        assert [line["seq"] for line in words["answers"]] == list(range(len(words["answers"])))
-        assert words["n_others"] == 8
-        assert words["simulated"] is True
+            mind = Mind("honest", 3, words)
+            played, judged = asyncio.run(_two_rounds(url, mind, sent))
+        assert played["mode"] == "classic"
+        assert played["score"] > 0
+        assert [line["seq"] for line in played["answers"]] == list(range(len(played["answers"])))
+        assert 6 <= played["n_others"] <= 8
+        assert played["simulated"] is True
         n = Counter(one.name for one in sent)
-        assert (n["guest"], n["issue"], n["start"], n["answer"]) == (1, 2, 2, len(words["answers"]))
+        assert (n["guest"], n["issue"], n["start"], n["answer"]) == (1, 2, 2, len(played["answers"]))
         assert n["finish_judging"] == 1
         assert n["judge"] == len(judged["items"]) > 5
         assert {one.status for one in sent} <= {200, 201}
         assert all(one.due <= one.sent <= one.done for one in sent)
         given = ask(store, select(tables.answers.c.ms).join(tables.rounds).where(tables.rounds.c.player > 8))
-        assert [ms for (ms,) in given] == [ms for ms, _ in mind.answers(vocabulary().words[_prompt(store)], _seconds(store))]
+        assert [ms for (ms,) in given] == [ms for ms, _ in mind.answers(words.words[_prompt(store)], _seconds(store))]
 
 
 async def _two_rounds(url: str, mind: Mind, sent: list[Sent]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -188,6 +198,7 @@ def test_play_run_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         assert found["cpu_s"]["server"] > 0
         assert "\n".join(lines(result)) in capsys.readouterr().out
     assert result["fill_s"] is None
+    assert "| play-tiny | sqlite 3." in write_table(tmp_path, tmp_path / "RESULTS.md")
     with Store.open(kept / "store") as store:
         assert ask(store, select(func.count()).select_from(tables.rounds)) == [(result["filled"]["rounds"],)]
 

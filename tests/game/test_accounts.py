@@ -250,8 +250,7 @@ def test_judgements_passes_challenges_complaints_and_notices_go_over(desk: Desk)
             )  # fmt: skip
             items = [{"prompt": prompt, "key": key, "display": key, "seq": n, "kind": "game"} for n, key in enumerate(keys)]
             books.add_judgements(round.key, player.key, items)
-            for row in books.judgements(round.key):
-                books.change_judgement(row.key_, verdict="yes", judged_at=BEGAN)
+            books.judge([(row.key_, "yes", 500) for row in books.judgements(round.key)], BEGAN)
             for key in keys:
                 books.add_challenge(pairs[key].key_, player.key, "it is", BEGAN)
                 books.add_complaint(pairs[key].key_, player.key, BEGAN)

@@ -43,6 +43,17 @@ def test_a_round_is_one_event_with_what_others_had_said_by_then(game: Any) -> No
     assert sorted(first["candidates"]) == ["chain", "pedal", "seat", "wheel"]
 
 
+def test_candidates_are_as_frequent_as_the_own_answer(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(9)
+    for n, other in enumerate(others):
+        often = ["wheel", "seat", "chain"]
+        crowd_.round(other, BIKE, [*often, *(["pedal", "saddle", "frame", "bell"] if n < 4 else [])])
+    crowd_.round(ana, BIKE, ["bell", "horn"])
+    _, first = histories.events(ana.key)
+    assert sorted(first["candidates"]) == ["bell", "frame", "pedal", "saddle"]
+
+
 def test_judgements_are_events_and_checks_are_not(game: Any) -> None:
     crowd_, histories = game
     ana, *others = crowd_.player("ana"), *crowd_.players(5)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from portrait_making import DAY, NOON, WORDS, Crowd, play, prompts
 
+from idiolect.config import preset
 from idiolect.data.nyms import event_item
 from idiolect.data.tasks import get_task
 from idiolect.errors import EmptyHistory
@@ -30,7 +30,7 @@ from idiolect.store.store import Store
 from idiolect.types import Item, Person
 
 ASKED = prompts(5)
-QUICK = Settings(k=1, max_examples=16)
+QUICK = Settings(k=1, max_examples=16, user=preset("default", "user").but(epochs=1))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         crowd = Crowd(store)
         with crowd.at_once():
             for n in range(5):
-                play(crowd, crowd.player(f"sim{n}", "simulated"), Mind("honest", 50 + n, WORDS), ASKED, ASKED)
+                play(crowd, crowd.player(f"sim{n}", "simulated"), Mind("honest", 50 + n, WORDS), ASKED, ASKED[:6])
             play(crowd, crowd.player("ana"), Mind("stylised", 1, WORDS), ASKED, ASKED)
     return folder / "store"
 
@@ -137,7 +137,6 @@ def test_an_adapter_does_not_depend_on_whose_was_trained_before(base: Any, store
     for person in (ana, ben):
         store.add_person(person)
     recipe = QUICK.recipe(base, "NYM-1", QUICK.user)
-    recipe = replace(recipe, config=recipe.config.but(epochs=1))
     alone = store.payload(own_adapter(base, store, recipe, ben))
     store.delete_person("nyms-b")
     store.add_person(ben)
@@ -231,6 +230,16 @@ def test_only_what_beats_most_people_is_offered() -> None:
         assert held.over_population is not None
         assert held.over_population.n_people == 4  # rounds, whose items stand together
     assert not _held(task, 30, items, {"population": wrong, "before": right}, None).offered
+
+
+def test_what_is_no_better_than_chance_is_not_offered() -> None:
+    task = get_task("NYM-2")
+    fields = {"question": "Name parts of: BICYCLE", "candidates": "seat, wheel, chain, pedal", "output": "wheel"}
+    items = [Item(f"r-{n}/first", fields) for n in range(8)]
+    never = {item.id: "[1]" for item in items}
+    for n_right, offered in ((2, False), (3, True)):  # of eight, with four to choose from
+        after = {item.id: "[2]" if n < n_right else "[1]" for n, item in enumerate(items)}
+        assert _held(task, 30, items, {"population": never, "before": never, "after": after}, "digest").offered is offered
 
 
 def test_portraits_are_asked_for_once_and_drawn_in_turn(crowd: Any, game: Game) -> None:

@@ -131,7 +131,7 @@ def report() -> ReportView:
         ]
     )  # fmt: skip
     missed = tuple(answer for answer in top if not answer.mine)[:4]
-    return ReportView(ROUND, BICYCLE, 309, answers, 0, 0, False, 26, 5, top, missed, ("soul", "freedom"), (4, 6))
+    return ReportView(ROUND, BICYCLE, 309, answers, 0, 0, False, 26, 5, 0, top, missed, ("soul", "freedom"), (4, 6))
 
 
 def judged() -> JudgeReportView:

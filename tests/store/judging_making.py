@@ -1,4 +1,4 @@
-"""Nym or Not for tests: parts of things that have gold, and players who judge a round in one line."""
+"""Nym or Not for tests: parts of things, and players who judge a round in one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from game_making import Table
 
-from idiolect.game.gold import gold
 from idiolect.game.judging import JudgeReport
 from idiolect.game.score import Verdict
 from idiolect.game.vocabulary import Vocabulary, vocabulary
@@ -16,11 +15,10 @@ from idiolect.store.game.records import PlayerRow, RoundRow
 
 
 def parts() -> Vocabulary:
-    """The base words of parts that have shipped gold, and as many that are far from them."""
+    """The shipped base words of parts."""
     shipped = vocabulary()
-    known = sorted({pair.prompt for pair in gold() if pair.relation == "mero"})
-    ids = known + [word.id for word in shipped.of("mero") if word.id not in known][-25:]
-    return Vocabulary("test", {id: shipped.words[id] for id in ids}, {id: shipped.seeds[id] for id in ids}, shipped.lexicon)
+    words = {word.id: word for word in shipped.of("mero")}
+    return Vocabulary("test", words, {id: shipped.seeds[id] for id in words}, shipped.lexicon)
 
 
 PARTS = parts()

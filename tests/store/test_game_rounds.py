@@ -49,7 +49,6 @@ def test_a_round_of_eight_others_scores_as_in_the_example(table: Table) -> None:
     ], "the bell, which one player gave and no dictionary knows as a part, is not shown"
     assert [other.key for other in report.missed] == ["chain"]
     assert report.only_you == ("spokes", "soul")
-    assert report.shares == ((True, 100), (True, 75), (False, 63), (False, 13))
 
 
 def test_the_fifth_other_settles_a_provisional_round(table: Table) -> None:
@@ -75,7 +74,7 @@ def test_settling_never_takes_points_away(table: Table) -> None:
     table.crowd(8, "wheel", kind="simulated")
     me = table.player("me")
     first = table.play(me, "wheel")
-    assert first.simulated
+    assert (first.n_real, first.n_simulated) == (0, 8)
     assert first.score == 150 + 40
     table.crowd(5, "seat")
     settled = table.game.rounds.report(me.key, first.round.round)
@@ -86,7 +85,7 @@ def test_real_players_take_the_place_of_simulated_ones(table: Table) -> None:
     table.crowd(6, "wheel", kind="simulated")
     table.crowd(5, "seat")
     report = table.play(table.player("me"), "wheel", "seat")
-    assert (report.n_others, report.simulated) == (5, False)
+    assert (report.n_real, report.n_simulated) == (5, 0)
     assert [line.percent for line in report.lines] == [0, 100]
 
 

@@ -21,11 +21,11 @@ from typing import Any, Final
 import httpx
 
 from idiolect.errors import IdiolectError
+from idiolect.game.crowd import CROWD_HEADER
 from idiolect.game.minds import Mind
 from idiolect.game.normalise import Relation, normalise
 from idiolect.types import seed_of
 
-KEY_HEADER: Final = "x-simulated"
 COOKIE: Final = "idiolect_seat"
 TIMEOUT_S = 30.0
 READY_S = 0.5
@@ -102,7 +102,7 @@ class HttpPlayer:
         Raises:
             RequestFailed: as every method that asks the server for something.
         """
-        await self._ask("guest", "POST", "/guest", {}, headers={KEY_HEADER: self.key} if self.key else {})
+        await self._ask("guest", "POST", "/guest", {}, headers={CROWD_HEADER: self.key} if self.key else {})
 
     async def play(
         self, relations: Sequence[Relation] = (), mode: str = "classic", *, at: float | None = None

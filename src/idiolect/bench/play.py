@@ -125,10 +125,12 @@ def bench_play(
         filled, fill_s = _filled(folder, size, seed, say)
         if programs is not None:
             with _postgres(folder, programs) as (url, version, process):
+                _note(say, f"PostgreSQL {version}")
                 measured = _measured(url, Path(name) / "blobs", size, seed, say, process)
                 methods["postgres"] = {"version": version} | measured
         if "sqlite" in databases:
             played = shutil.copytree(folder, Path(name) / "played")
+            _note(say, f"SQLite {sqlite3.sqlite_version}")
             methods["sqlite"] = {"version": sqlite3.sqlite_version} | _measured(str(played), None, size, seed, say)
     figures = {
         "shape": shape,
@@ -187,7 +189,7 @@ def _measured(
             "cpu_s": {name: _cpu_s(process) - before[name] for name, process in watched.items()},
             "server_rss_bytes": server.memory_info().rss,
         }
-        _tell(say, location, size.rate, figures)
+        _tell(say, size.rate, figures)
         figures["steps"] = _steps(url, size, seed, say)
     least = [step["rate"] for step in figures["steps"] if step["holds"]]
     figures["rounds_per_minute_held"] = max(least, default=size.rate if _holds(figures) else None)
@@ -203,7 +205,7 @@ def _steps(url: str, size: Size, seed: int, say: Callable[[str], None] | None) -
         harder = replace(size, rate=rate, seconds=size.step_s, pace=size.pace / 10)
         figures = asyncio.run(_play(url, harder, seed_of("step", seed, number))).figures()
         tried.append({"rate": rate, "holds": _holds(figures), **figures})
-        _tell(say, url, rate, figures)
+        _tell(say, rate, figures)
     return tried
 
 
@@ -278,9 +280,13 @@ def _cpu_s(process: psutil.Process) -> float:
     return total
 
 
-def _tell(say: Callable[[str], None] | None, where: str, rate: float, figures: dict[str, Any]) -> None:
+def _note(say: Callable[[str], None] | None, line: str) -> None:
+    if say:
+        say(line)
+
+
+def _tell(say: Callable[[str], None] | None, rate: float, figures: dict[str, Any]) -> None:
     if say:
         found = figures["by_request"].get("report", {"p95_ms": None})["p95_ms"]
         shown = "–" if found is None else f"{found:.0f}"
-        kind = where.split(":")[0].split("+")[0]
-        say(f"{kind[:12]:<12} {rate:6.0f} rounds/min: report p95 {shown} ms, {figures['errors']} errors")
+        say(f"{rate:6.0f} rounds/min: report p95 {shown} ms, {figures['errors']} errors")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from idiolect.cli.options import JsonOption, StoreOption, open_house, wants_json
-from idiolect.cli.output import emit, note, say
+from idiolect.cli.options import JsonOption, StoreOption, given, open_house, wants_json
+from idiolect.cli.output import count, emit, note, say
 from idiolect.cli.progress import Step, stages
 from idiolect.errors import DependencyMissing, InputError
 
@@ -42,7 +44,7 @@ ContactOption = Annotated[
     str | None, typer.Option("--contact", metavar="TEXT", help="Who answers; stands on the page on privacy.")
 ]
 
-Server: TypeAlias = "Callable[[Game, Listening, str | None, socket.socket], None]"
+Server: TypeAlias = "Callable[[Game, Listening, str | None, socket.socket, tuple[str, ...] | None], None]"
 
 app = typer.Typer(no_args_is_help=True, help="Look after the word game.")
 
@@ -158,6 +160,18 @@ def moderator(
     say(f"{row.handle} is {'a moderator' if row.moderator else 'no moderator any more'}")
 
 
+@app.command()
+def recount(ctx: typer.Context, store: StoreOption = None, json: JsonOption = False) -> None:
+    """Make all that is kept of players in sum again from their answers and judgements. Nothing changes where all is well."""
+    from idiolect.game import recounting
+
+    with _game(ctx, store) as game:
+        n_words = recounting.recount_all(game.books, game.clock())
+    if wants_json(ctx, json):
+        return emit({"base_words": n_words})
+    say(f"{count(n_words, 'base word')} counted again")
+
+
 # --------------------------------------------------------------------------------------------------------- parts of these
 
 
@@ -174,7 +188,7 @@ def _run(ctx: typer.Context, store: str | None, place: Listening, crowd: int, co
             _announce(place, address, port)
             if browser:  # a thread of its own: a browser in the terminal ends when it is closed
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            server(game, place, contact, listening)
+            server(game, place, contact, listening, drawing(ctx, store))
     finally:
         listening.close()
     note("stopped; everything that was played is kept")
@@ -192,12 +206,25 @@ def _server_of() -> Server:
     except ModuleNotFoundError as error:
         raise DependencyMissing(f"the game needs {error.name}; install it: pip install 'idiolect[serve]'") from None
 
-    def serve(game: Game, place: Listening, contact: str | None, listening: socket.socket) -> None:
+    def serve(
+        game: Game, place: Listening, contact: str | None, listening: socket.socket, drawing: tuple[str, ...] | None
+    ) -> None:
         factor = AT_HOME if place.is_home else 1.0
-        made = create_app(game, Settings(place.hosts(), place.https, factor, contact=contact))
+        made = create_app(game, Settings(place.hosts(), place.https, factor, contact=contact, drawing=drawing))
         running.run(made, listening, behind_proxy=place.https)
 
     return serve
+
+
+def drawing(ctx: typer.Context, store: str | None) -> tuple[str, ...] | None:
+    """The command that draws the portraits of those who wait, on the same store and base; None where torch is missing."""
+    if find_spec("torch") is None:
+        return None
+    first = given(ctx)
+    options = {"--store": store or first.store, "--base": first.base, "--device": first.device, "--dtype": first.dtype}
+    said = [part for name, value in options.items() if value is not None for part in (name, value)]
+    start = "from idiolect.cli.app import main; main()"
+    return (sys.executable, "-c", start, "game", "portrait", "--waiting", *said)
 
 
 @contextmanager

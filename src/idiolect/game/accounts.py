@@ -23,9 +23,9 @@ from idiolect.game.clock import Clock
 from idiolect.game.consents import AS_IT_IS, Wish
 from idiolect.game.lexicon import Lexicon
 from idiolect.game.passwords import Passwords, check_password, checked_handle, folded
+from idiolect.game.recounting import recount
 from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, NotYours, WrongLogin
 from idiolect.game.rules import DAY_S, TIMINGS
-from idiolect.game.validity import refresh
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.records import PlayerRow
 from idiolect.types import has_surrogate
@@ -189,7 +189,7 @@ class Accounts:
             if old is None or old.kind != "guest" or old.state != "ok":
                 return
             self._note_leaving(books, old)
-            self._recount(books, books.take_over(old, books.player(account)))
+            recount(books, books.take_over(old, books.player(account)), self._clock())
         self._scrub()
         self.finish_leaving()
 
@@ -265,11 +265,6 @@ class Accounts:
             n_rounds, total, days = books.n_started(player), books.total_score(player), books.days_played(player)
         return Standing(n_rounds, total, streak(days, int(self._clock() // DAY_S)))
 
-    def n_items(self, player: int) -> int:
-        """How much there is for an adapter to learn from."""
-        with self._books.read() as books:
-            return books.n_items(player)
-
     # -- leaving ---------------------------------------------------------------------------------------------------
 
     def delete(self, player: int) -> None:
@@ -284,7 +279,8 @@ class Accounts:
             if row is None:
                 return
             self._note_leaving(books, row)
-            self._recount(books, books.delete_player(row.key, self._clock()))
+            now = self._clock()
+            recount(books, books.delete_player(row.key, now), now)
 
     def purge(self) -> int:
         """Delete guests and sessions whose time is over, and finish what was cut off; how many guests went."""
@@ -323,14 +319,6 @@ class Accounts:
         if row.person is not None and (name := books.person_name(row.person)) is not None:
             books.note_leaving(name)
             books.change_player(row.key, person=None)
-
-    def _recount(self, books: Books, prompts: Collection[int]) -> None:
-        """Make counts again; all that a row keeps of players in sum."""
-        books.recount_prompts(prompts)
-        books.drop_orphaned_pairs(prompts)
-        for prompt in sorted(prompts):
-            books.recount_players(prompt)
-        refresh(books, {(prompt, key) for prompt in prompts for key in books.pairs(prompt)}, self._clock())
 
 
 def _by_handle(books: Books, handle: str) -> PlayerRow | None:

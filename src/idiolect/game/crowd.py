@@ -34,6 +34,8 @@ N_LISTS, N_LISTS_LATER = 14, 9
 """Simulated players who answer each of the words that everybody meets, and each of the ones after those."""
 PAST_S = 14 * DAY_S
 _LEAST_GAP_S = 60.0
+CROWD_HEADER: Final = "x-simulated"
+"""Of the request for a seat; holds the server's `crowd_key`."""
 _PURPOSE: Final = b"simulated"
 
 

@@ -117,12 +117,15 @@ class Histories:
         }  # fmt: skip
 
     def _first(self, listed: Event, others: Crowd) -> Event | None:
-        """Which answer came first: one own among three that others give often. None where others are too few for that."""
+        """Which answer came first: one own among three that others give often, as nearly as often as the own one, so that how
+        frequent a word is tells as little as may be. None where others are too few for that.
+        """
         own, seeds = listed["output"], self._words.seeds[f"{listed['relation']}:{listed['base']}"]
         often = [key for key in others.ranked if key not in own and (others.given[key] >= FREQUENT or key in seeds)]
         if len(often) < N_CANDIDATES - 1:
             return None
-        candidates = [own[0], *often[: N_CANDIDATES - 1]]
+        n = others.given.get(own[0], 0)
+        candidates = [own[0], *sorted(often, key=lambda key: (abs(others.given[key] - n), key))[: N_CANDIDATES - 1]]
         random.Random(seed_of("nym-2", listed["id"])).shuffle(candidates)
         more = {"candidates": candidates, "output": own[0], "population": _shares(others, candidates)}
         kept = {name: value for name, value in listed.items() if name != "ms"}

@@ -117,7 +117,7 @@ class _Hand:
             self.draw((sides[turn % 2], sides[1 - turn % 2]), 1)
 
     def balance(self) -> None:
-        """Exchange items of the side that is too frequent, players' pairs last; where the other side has none left, drop them."""
+        """Exchange items of the side that is too frequent, players' pairs last; without others, drop them."""
         self._exchange(1, lambda share: share > MOST_YES, ("distractor",))
         self._exchange(-1, lambda share: share < LEAST_YES, ("seed", "game", "model"))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from operator import itemgetter
 from random import Random
 
 from idiolect.game import gold
 from idiolect.game.choosing import featured
-from idiolect.game.mixing import Item, Pool
+from idiolect.game.mixing import N_ITEMS, Item, Pool
 from idiolect.game.normalise import Relation, normalise
 from idiolect.game.reports import SHOWN_FROM, may_show
 from idiolect.game.vocabulary import BaseWord, Vocabulary
@@ -26,8 +27,8 @@ Candidates = Callable[[BaseWord], Sequence[tuple[str, float]]]
 MIN_P, MAX_P = 0.3, 0.9
 """A model is asked about what it is unsure of."""
 
-N_WORDS, N_SEEDS, N_MODEL = 12, 3, 3
-"""Base words of one round beside those of players' pairs, and how many seeds and candidates of each."""
+N_WORDS, MAX_WORDS, N_SEEDS, N_MODEL = 12, 60, 3, 3
+"""Base words of one round beside those of players' pairs, as many as that if need be, and seeds and candidates of each."""
 _N_ROWS = 400
 _P_GIVEN, _P_VALIDATED, _P_SEED, _P_FAR = 0.7, 0.9, 0.9, 0.05
 """How likely a pair is to be right, before anybody judged it."""
@@ -41,12 +42,13 @@ def pools(
     prompts = {row.key: row for row in books.prompts(relation) if row.status == "active" and row.prompt in words.words}
     rows = [row for row in books.to_judge(relation, _N_ROWS, rng.randrange(10007), SHOWN_FROM) if row.prompt in prompts]
     asked = books.asked(player)
-    shown = _words(list(prompts.values()), asked, rng)
+    ordered = _words(list(prompts.values()), asked, rng)
+    seeds, far = _known_and_far(ordered, words, asked)
     found: dict[Pool, list[Item]] = {
         "game": _of_players([row for row in rows if row.n_players], words, prompts),
-        "seed": _of_players([row for row in rows if not row.n_players], words, prompts) + _seeds(shown, words),
-        "model": list(_of_model(shown, words, candidates)) if candidates is not None else [],
-        "distractor": list(_far(shown, words)),
+        "seed": _of_players([row for row in rows if not row.n_players], words, prompts) + seeds,
+        "model": list(_of_model(ordered[:N_WORDS], words, candidates)) if candidates is not None else [],
+        "distractor": far,
         "gold_pos": _right(books, words, relation, prompts, rng),
         "gold_neg": _wrong(books, words, relation, prompts, rng),
     }
@@ -62,16 +64,27 @@ def _is_decent(item: Item, words: Vocabulary) -> bool:
 
 
 def _words(prompts: Sequence[PromptRow], asked: Collection[Pair], rng: Random) -> list[PromptRow]:
-    """Base words of the round: those that everybody meets, so that votes meet too, and of these the ones that the player was
-    asked least about; others once nothing is left of them.
+    """Base words in the order in which they are gone through: first those that everybody meets, so that votes meet too, and of
+    these the ones that the player was asked least about.
     """
     n_asked = Counter(prompt for prompt, _ in asked)
     met = {row.key for row in featured(prompts)}
+    return sorted(rng.sample(prompts, len(prompts)), key=lambda row: (row.key not in met, n_asked[row.key]))
 
-    def order(row: PromptRow) -> tuple[bool, bool, int]:
-        return n_asked[row.key] >= N_SEEDS + gold.N_FAR, row.key not in met, n_asked[row.key]
 
-    return sorted(rng.sample(prompts, len(prompts)), key=order)[:N_WORDS]
+def _known_and_far(ordered: Sequence[PromptRow], words: Vocabulary, asked: Collection[Pair]) -> tuple[list[Item], list[Item]]:
+    """What WordNet knows of base words, and what is far from them: the best of each base word first, then the second best."""
+    seeds: list[tuple[int, Item]] = []
+    far: list[tuple[int, Item]] = []
+    for n, row in enumerate(ordered[:MAX_WORDS]):
+        if n >= N_WORDS and min(len(seeds), len(far)) >= N_ITEMS:
+            break
+        word = words.words[row.prompt]
+        right = [key for key in gold.known_seeds(word, words, N_SEEDS) if (row.key, key) not in asked]
+        wrong = [key for key in gold.far_answers(word, words) if (row.key, key) not in asked]
+        seeds += [(place, Item(row.key, key, key, "seed", _P_SEED)) for place, key in enumerate(right)]
+        far += [(place, Item(row.key, key, key, "distractor", _P_FAR)) for place, key in enumerate(wrong)]
+    return [item for _, item in sorted(seeds, key=itemgetter(0))], [item for _, item in sorted(far, key=itemgetter(0))]
 
 
 def _of_players(rows: Sequence[PairRow], words: Vocabulary, prompts: Mapping[int, PromptRow]) -> list[Item]:
@@ -89,23 +102,6 @@ def _p_yes(row: PairRow, is_seed: bool) -> float:
     if row.n_judges >= _FEW_JUDGES:
         return row.p_valid
     return _P_VALIDATED if row.state == "validated" else _P_SEED if is_seed else _P_GIVEN
-
-
-def _seeds(prompts: Sequence[PromptRow], words: Vocabulary) -> list[Item]:
-    """The best known seed of each base word, then the second best of each, and so on."""
-    known = [(row.key, gold.known_seeds(words.words[row.prompt], words, N_SEEDS)) for row in prompts]
-    return [
-        Item(prompt, keys[place], keys[place], "seed", _P_SEED)
-        for place in range(N_SEEDS)
-        for prompt, keys in known
-        if place < len(keys)
-    ]
-
-
-def _far(prompts: Sequence[PromptRow], words: Vocabulary) -> Iterator[Item]:
-    for row in prompts:
-        for key in gold.far_answers(words.words[row.prompt], words):
-            yield Item(row.key, key, key, "distractor", _P_FAR)
 
 
 def _of_model(prompts: Sequence[PromptRow], words: Vocabulary, candidates: Candidates) -> Iterator[Item]:

@@ -55,8 +55,7 @@ class Report:
     """A closed round.
 
     Attributes:
-        n_others: |U|: real players, and simulated ones while there are fewer than five real ones.
-        simulated: some of these are simulated.
+        n_real, n_simulated: |U|: real players, and while there are fewer than five of them simulated ones.
         provisional: fewer than five real others yet, so that the score may still grow.
         top, missed: of others' answers those that may be shown, the most frequent first.
         only_you: keys that nobody else gave, as the player wrote them.
@@ -66,13 +65,20 @@ class Report:
     word: BaseWord
     lines: tuple[Line, ...]
     pioneer: int
-    n_others: int
-    simulated: bool
+    n_real: int
+    n_simulated: int
     top: tuple[Other, ...]
     missed: tuple[Other, ...]
     only_you: tuple[str, ...]
-    shares: tuple[tuple[bool, int], ...]
-    """(whether the player gave it, percent) of the answers that most gave, without their words: what is drawn."""
+
+    @property
+    def n_others(self) -> int:
+        return self.n_real + self.n_simulated
+
+    @property
+    def simulated(self) -> bool:
+        """Whether simulated players stand in for others."""
+        return bool(self.n_simulated)
 
     @property
     def score(self) -> int:
@@ -135,12 +141,11 @@ def make_report(
         word,
         lines,
         int(round.flags.get("pioneer", 0)),
-        agreement.n_others,
-        simulated,
+        given.n_real,
+        given.n_simulated if simulated else 0,
         tuple(shown[:N_TOP]),
         tuple([other for other in shown if not other.mine][:N_TOP]),
         unique if agreement.n_others else (),
-        tuple((key in own, percent(n, agreement.n_others)) for key, n in ranked[:N_TOP]) if enough else (),
     )
 
 

@@ -33,7 +33,7 @@ from idiolect.train.stages import Recipe, stage_one, with_task_adapter
 TASKS = ("NYM-1", "NYM-2", "NYM-3")
 N_GUESSED = 8
 """Questions whose guesses are shown."""
-RULE = "by task, over held-out items: mean of personal - population > 0, and of personal - before >= 0"
+RULE = "by task, in mean over held-out items: personal - population > 0, personal - before > 0, and personal above chance"
 
 
 @dataclass(frozen=True)

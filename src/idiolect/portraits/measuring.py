@@ -4,8 +4,9 @@
     before       the shared adapter, with the player's most relevant earlier items in the prompt
     after        the same with the player's own adapter
 
-An adapter is offered if, over the held-out items, its mean score is above the population's and not below that of `before`. The
-interval of the difference is shown beside it and decides nothing: one player's items are few.
+An adapter is offered if, over the held-out items, its mean score is above the population's, above that of `before`, and above
+chance. Chance counts because NYM-2's population is often wrong by construction: of four candidates, three are others' frequent
+ones. The interval of the difference is shown beside it and decides nothing: one player's items are few.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from idiolect.train.stages import Recipe, history_manifest, render_history
 from idiolect.train.trainer import Finished, Job, train
 from idiolect.types import Item, Person, Query
 
-MIN_TRAIN, MIN_TEST = 20, 5
+MIN_TRAIN, MIN_TEST = 20, 8
 """Items of one task, below which it is not trained, or not measured."""
 
 Answers = dict[str, str]
@@ -45,6 +46,7 @@ class Measured:
     Attributes:
         scores: mean score of "population", "before" and, where an adapter was trained, "after"; `totals`: their sums.
         answers: of "before" and "after".
+        chance: what guessing among the labels scores; 0 for lists.
         adapter: digest of the player's adapter; None where none was trained.
         over_population, over_before: of "after"; intervals over rounds.
     """
@@ -55,6 +57,7 @@ class Measured:
     scores: Mapping[str, float]
     totals: Mapping[str, float]
     answers: Mapping[str, Answers]
+    chance: float = 0.0
     adapter: str | None = None
     over_population: Comparison | None = None
     over_before: Comparison | None = None
@@ -63,7 +66,7 @@ class Measured:
     def offered(self) -> bool:
         if self.over_population is None or self.over_before is None:
             return False
-        return self.over_population.delta > 0 and self.over_before.delta >= 0
+        return self.over_population.delta > 0 and self.over_before.delta > 0 and self.scores["after"] > self.chance
 
     def document(self) -> dict[str, Any]:
         """As plain values."""
@@ -72,6 +75,7 @@ class Measured:
             "n_train": self.n_train,
             "n_test": self.n_test,
             "scores": {name: round(value, 4) for name, value in self.scores.items()},
+            "chance": self.chance,
             **{name: None if gain is None else _gain(gain) for name, gain in gains.items()},
             "adapter": self.adapter,
             "offered": self.offered,
@@ -168,6 +172,7 @@ def _held(task: Task, n_train: int, tested: Sequence[Item], given: Mapping[str, 
         {name: one.metrics[primary] for name, one in scored.items()},
         {name: sum(values.values()) for name, values in each.items()},
         {name: answers for name, answers in given.items() if name != "population"},
+        1 / len(task.labels) if task.labels else 0.0,
         adapter,
         population,
         before,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
@@ -17,9 +17,6 @@ from idiolect.game.refusals import BadField, Refusal, WrongLogin
 from idiolect.serve.pages import Here, Visit, form_errors
 from idiolect.serve.views import ConsentView, FormError, LoginView, MeView, SignupView
 from idiolect.store.game.records import PlayerRow
-
-if TYPE_CHECKING:
-    pass
 
 router = APIRouter()
 

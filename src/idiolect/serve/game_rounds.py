@@ -41,7 +41,7 @@ def home(here: Here) -> Response:
     timing = player.timing if player is not None else "1x"
     choices = choices_of(last[0], may_view) if last else Choices(timing=timing, may_view=may_view)  # type: ignore[arg-type]
     view = HomeView(choices, open_round.round if open_round is not None else None)
-    return here.page("Home", view, notices=notices.taken(here))
+    return here.page("Play", view, notices=notices.taken(here))
 
 
 @router.post("/rounds")
@@ -228,7 +228,7 @@ def report_facts(made: Report) -> dict[str, Any]:
         "pioneer": made.pioneer,
         "gained": made.round.gained,
         "n_others": made.n_others,
-        "simulated": made.simulated,
+        "n_simulated": made.n_simulated,
         "answers": [asdict(line) for line in made.lines],
         "top": [asdict(other) for other in made.top],
     }

@@ -208,9 +208,10 @@ class ReportView:
         pioneer: points for being among the first on this word; part of the score.
         view_points: My view's flat points; part of the score.
         provisional: to be settled when `needed` others have played.
-        n_others: |U|.
+        n_others: real others.
+        n_simulated: simulated players that stand in for them while there are too few.
         answers: best first; those that earn nothing last.
-        top: up to eight, most frequent first; none below `needed` others.
+        top: up to eight, most frequent first; none below `needed` others, simulated ones included.
         missed: frequent answers that the player did not give.
         only_you: accepted answers of the player that nobody else gave.
         guessed: how many of the player's answers the player's own adapter guessed, and of how many.
@@ -227,6 +228,7 @@ class ReportView:
     provisional: bool = False
     n_others: int = 0
     needed: int = MIN_OTHERS
+    n_simulated: int = 0
     top: tuple[CrowdAnswerView, ...] = ()
     missed: tuple[CrowdAnswerView, ...] = ()
     only_you: tuple[str, ...] = ()

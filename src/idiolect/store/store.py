@@ -86,7 +86,7 @@ class Store(People, Shelf, Pools, Vault, Forgettings):
         return GameBooks(self._rows)
 
     def scrub(self) -> bool:
-        """Wipe what SQLite's log keeps of deleted rows; False if a reader keeps it from that. On PostgreSQL it is the server's."""
+        """Wipe what SQLite's log keeps of deleted rows; False if a reader keeps it from that. PostgreSQL does it itself."""
         return self._rows.scrub()
 
     def close(self) -> None:
