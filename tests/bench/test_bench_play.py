@@ -67,7 +67,7 @@ def test_players_over_http_play_and_judge(tmp_path: Path) -> None:
         assert played["score"] > 0
         assert [line["seq"] for line in played["answers"]] == list(range(len(played["answers"])))
         assert 6 <= played["n_others"] <= 8
-        assert played["simulated"] is True
+        assert played["n_simulated"] == played["n_others"]
         n = Counter(one.name for one in sent)
         assert (n["guest"], n["issue"], n["start"], n["answer"]) == (1, 2, 2, len(played["answers"]))
         assert n["finish_judging"] == 1

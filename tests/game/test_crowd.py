@@ -178,15 +178,15 @@ def test_a_newcomer_is_compared_with_simulated_players_until_there_are_people(tm
         populate(game, 12, 1)
         assert game.accounts.seated("").simulated
         newcomer = _play(game, clock, "lens", "eyelid", "zebra")
-        assert (newcomer.n_others, newcomer.simulated, newcomer.provisional) == (12, True, True)
+        assert (newcomer.n_real, newcomer.n_simulated, newcomer.provisional) == (0, 12, True)
         percents = {line.key: line.percent for line in newcomer.lines}
         assert percents["zebra"] == 0
         assert max(other.percent for other in newcomer.top) >= 25
         assert newcomer.score > 0
         for _ in range(4):
-            assert _play(game, clock, "lens").simulated
+            assert _play(game, clock, "lens").n_simulated == 12
         sixth = _play(game, clock, "lens")
-        assert (sixth.n_others, sixth.simulated, sixth.provisional) == (5, False, False)
+        assert (sixth.n_real, sixth.n_simulated, sixth.provisional) == (5, 0, False)
         assert [row["settled_at"] for row in rows(store, tables.rounds)[:12]] == [None] * 12
         assert [(board.places, board.own) for board in map(game.boards.board, ("mean", "total", "rounds", "streak"))] == (
             [((), None)] * 4

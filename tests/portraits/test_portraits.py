@@ -221,8 +221,8 @@ def test_only_what_beats_most_people_is_offered() -> None:
     cases = [
         (wrong, wrong, right, True),
         (right, wrong, right, False),
-        (wrong, right, wrong, False),
-        (wrong, right, right, True),
+        (wrong, right, right, False),
+        (right, right, wrong, False),
     ]
     for population, before, after, offered in cases:
         held = _held(task, 30, items, {"population": population, "before": before, "after": after}, "digest")

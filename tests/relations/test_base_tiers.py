@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from relations_making import made_up
 
+from idiolect.data.batch import pack_prompts
+from idiolect.data.prompts import answer_ids, render
 from idiolect.errors import BaseMismatch, EmptyHistory
 from idiolect.relations.adapter import TRAINING, example, fit_adapter, name_of
 from idiolect.relations.classifier import SHARED, fit_head
-from idiolect.relations.encoder import Encoder
+from idiolect.relations.encoder import CUES, Encoder
 from idiolect.relations.kept import features_of, read_model, write_model
 from idiolect.relations.links import BENCHMARKS, LABELS, Link
+from idiolect.types import Example
 
 ASKED = [link.words for link in made_up(6, 50)]
 QUICK = TRAINING.but(epochs=1, rank=2, alpha=4.0, batch_size=8)
@@ -43,6 +46,20 @@ def test_both_orders_are_told_apart(encoder):
     assert there[64:96] == pytest.approx(-back[64:96])
     assert there[96:128] == pytest.approx(back[96:128])
     assert there[-8:-4] == pytest.approx(back[-4:])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_likely_answers_are_the_models_own_log_probabilities(load, family):
+    base = load(family, chat=True)
+    (row,) = Encoder(base)([("dog", "cat")])
+    tokenizer, model = base.tokenizer, base.model
+    said = []
+    for about, answer in (("dog", "cat"), ("cat", "dog")):
+        for question in CUES.values():
+            prompt = render(Example("", "", "", question.format(about)), tokenizer, 64, reserve=1, answer=False).ids
+            logits, _ = model.begin(pack_prompts([prompt]), None, 1)
+            said.append(float(logits[0].float().log_softmax(-1)[answer_ids(answer, tokenizer)[0]]))
+    assert row[-8:] * 10 == pytest.approx(said, abs=1e-3)
 
 
 @pytest.mark.parametrize("arm", ["encoder", "both"])

@@ -212,6 +212,18 @@ def test_one_open_round(table: Table) -> None:
     assert third.round not in (first.round, second.round)
 
 
+def test_a_skipped_round_is_no_vote_and_its_pairs_may_come_again(table: Table) -> None:
+    me = table.player("me")
+    round, items = opened(table, me)
+    game = next(item for item in items if item.kind == "seed")
+    table.game.judging.judge(me.key, round.round, game.seq, "yes")
+    table.game.rounds.skip(me.key, round.round)
+    with table.game.books.read() as books:
+        assert books.votes({game.pair}) == []
+    table.game.judging.start(me, ("mero",), "1x")
+    assert items_of(table, round) == []
+
+
 # --------------------------------------------------------------------------------------------------------------- its worth
 
 

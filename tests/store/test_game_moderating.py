@@ -180,6 +180,7 @@ def test_whoever_is_no_moderator_may_decide_nothing(table: Table, moderator: Pla
             lambda who: desk.waiting(who),
             lambda who: desk.to_retire(who),
             lambda who: desk.acts(who),
+            lambda who: desk.flagged(who),
             lambda who: desk.decide_challenge(who, challenge, accept=True),
             lambda who: desk.decide_complaint(who, 1, uphold=True),
             lambda who: desk.block(who, key),
@@ -239,6 +240,24 @@ def test_a_limited_players_answers_count_for_nobody(table: Table, moderator: Pla
         table.game.moderation.limit(moderator, "nobody", "limited")
     with pytest.raises(NotAllowed, match="each other"):
         table.game.moderation.limit(moderator, moderator.player, "banned")
+
+
+def test_players_to_look_at_are_named_with_what_is_odd_about_them(table: Table, moderator: PlayerRow) -> None:
+    fine, bad = table.player("fine"), table.player("bad", trust_a=1, trust_b=2, state="limited")
+    odd, machine = table.player("odd"), table.player("machine", "simulated", state="limited")
+    words = ("axle", "bell", "chain", "frame", "pedal", "wheel")
+    for player in (fine, bad):
+        table.play(player, "wheel", "chain")
+    for player in (odd, machine):
+        table.play(player, *words)
+    table.play(odd, *reversed(words))
+    found = table.game.moderation.flagged(moderator)
+    assert [(one.player.player, one.n_rounds, one.flags) for one in found] == [
+        ("bad", 1, ()),
+        ("odd", 2, ("fast × 2", "alphabetical × 1")),
+    ]
+    table.clock.tick(31 * 86400)
+    assert [one.player.player for one in table.game.moderation.flagged(moderator)] == ["bad"]
 
 
 def test_a_banned_player_is_signed_out(table: Table, moderator: PlayerRow) -> None:

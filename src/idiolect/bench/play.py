@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -84,7 +85,7 @@ class Load:
     unplayed: int = 0
 
     def figures(self) -> dict[str, Any]:
-        """Milliseconds since due, by kind of request; errors are answers of 500 and more, 429, and none at all."""
+        """Milliseconds since due, by kind of request; errors are answers of 400 and more, and none at all (status 0)."""
         names = sorted({one.name for one in self.sent})
         return {
             "rounds": self.played,
@@ -92,6 +93,7 @@ class Load:
             "rounds_unplayed": self.unplayed,
             "requests": len(self.sent),
             "errors": sum(_is_error(one) for one in self.sent),
+            "answered_with": dict(sorted(Counter(str(one.status) for one in self.sent).items())),
             "all": _spread(self.sent),
             "by_request": {name: _spread([one for one in self.sent if one.name == name]) for name in names},
         }

@@ -35,7 +35,7 @@ def text(card: Card) -> str:
     """The card, as Markdown."""
     rows = "\n".join(f"| `{name}` | {n:,} |" for name, n in card.rows.items())
     relations = "\n".join(f"| {relation} | {n:,} |" for relation, n in card.relations.items())
-    rounds = ", ".join(f"{n:,} under rules {rules}" for rules, n in card.rounds.items()) or "none"
+    rounds = ", ".join(f"{n:,} rounds under rules {rules}" for rules, n in card.rounds.items()) or "no rounds"
     return f"""# {card.release}
 
 Answers of players of a word game, {card.date}. Rules {card.rules}, vocabulary {card.vocabulary}.

@@ -17,7 +17,7 @@ from typing import cast
 from idiolect.game import counting, pooling
 from idiolect.game.clock import Clock
 from idiolect.game.counting import base_words, truth_of
-from idiolect.game.mixing import MIN_ITEMS, mix
+from idiolect.game.mixing import MIN_ITEMS, Item, mix
 from idiolect.game.normalise import RELATIONS, Relation
 from idiolect.game.pooling import Candidates
 from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed
@@ -114,9 +114,15 @@ class Judging:
         self._rng.shuffle(order)
         with self._books.write() as books:
             self._put_away(books, player.key, now)
-            for relation in order:
-                if (row := self._issue(books, player, relation, timing, now)) is not None:
-                    return row
+            books.drop_unplayed(player.key)
+        for relation in order:
+            with self._books.read() as books:  # looking for pairs takes longer than others should wait
+                pools = pooling.pools(books, self._words, player.key, relation, self._rng, self._candidates)
+                items = mix(pools, books.n_judged(player.key), self._rng)
+            if len(items) >= MIN_ITEMS:
+                with self._books.write() as books:
+                    self._put_away(books, player.key, now)
+                    return self._issue(books, player, relation, timing, items, now)
         return None
 
     def start(self, player: PlayerRow, relations: Sequence[Relation], timing: Timing) -> RoundRow:
@@ -137,17 +143,16 @@ class Judging:
             return
         if before.started_at is None:
             books.change_round(before.key, closed_at=now, close_reason="abandoned")
-            books.drop_unjudged(before.key)
+            books.drop_unplayed(player)
         elif before.mode == "judge" and _is_over(before, now):
             self._close(books, before, "expired", now)
         else:
             raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
 
-    def _issue(self, books: Books, player: PlayerRow, relation: Relation, timing: Timing, now: float) -> RoundRow | None:
-        pools = pooling.pools(books, self._words, player.key, relation, self._rng, self._candidates)
-        items = mix(pools, books.n_judged(player.key), self._rng)
-        if len(items) < MIN_ITEMS:
-            return None
+    def _issue(
+        self, books: Books, player: PlayerRow, relation: Relation, timing: Timing, items: Sequence[Item], now: float
+    ) -> RoundRow:
+        asked = books.asked(player.key)
         row = books.add_round(
             round=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
             player=player.key,
@@ -160,7 +165,7 @@ class Judging:
         )
         rows = [
             {"prompt": item.prompt, "key": item.key, "display": item.display, "seq": seq, "kind": item.kind}
-            for seq, item in enumerate(items)
+            for seq, item in enumerate(item for item in items if item.pair not in asked)
         ]
         books.add_judgements(row.key, player.key, rows)
         return row

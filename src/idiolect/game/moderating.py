@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 from idiolect.game import trust, validity
 from idiolect.game.clock import Clock
 from idiolect.game.normalise import fold
+from idiolect.game.objections import Complained, Disliked, Flagged, OpenChallenge, Waiting, counted_patterns
 from idiolect.game.refusals import BadInput, NotAllowed, NotYours, TooMany
 from idiolect.game.reliability import MIN_VOTES, Judge, unreliable
 from idiolect.game.rules import DAY_S
 from idiolect.game.score import CHALLENGE
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
-from idiolect.store.game.moderating import ActRow, ChallengeRow, ComplaintRow, DislikedRow
+from idiolect.store.game.moderating import ActRow, ComplaintRow, DislikedRow
 from idiolect.store.game.records import PairRow, PlayerRow
 
 MAX_SENTENCE = 140
@@ -36,41 +36,10 @@ HIDDEN_FROM = 2
 MET, LEAST_SHARE, LEAST_SHARE_CONCRETE = 50, 0.25, 0.15
 """Players who met a base word before its share of plays says anything, and below which share it is proposed for retirement."""
 
+FLAG_DAYS = 30
+"""How long a round that looks odd is shown to moderators."""
+
 Standing = Literal["ok", "limited", "banned"]
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """An answer that waits for a moderator, or is complained about."""
-
-    word: BaseWord
-    pair: PairRow
-
-
-@dataclass(frozen=True)
-class OpenChallenge:
-    """A challenge with its pair."""
-
-    challenge: ChallengeRow
-    word: BaseWord
-    pair: PairRow
-
-
-@dataclass(frozen=True)
-class Complained:
-    """A pair with the complaints about it that are open."""
-
-    complaints: tuple[ComplaintRow, ...]
-    word: BaseWord
-    pair: PairRow
-
-
-@dataclass(frozen=True)
-class Disliked:
-    """A base word proposed for retirement."""
-
-    word: BaseWord
-    row: DislikedRow
 
 
 class Moderation:
@@ -151,6 +120,16 @@ class Moderation:
             rows = [row for row in books.disliked(MET) if is_disliked(row)]
             return [
                 Disliked(self._word(books, row.prompt), row) for row in sorted(rows, key=lambda row: (row.share, row.prompt))
+            ]
+
+    def flagged(self, moderator: PlayerRow, limit: int = 100) -> list[Flagged]:
+        """Real players who are not in good standing, or had rounds that look odd within 30 days; the least trusted first."""
+        _check(moderator)
+        since = self._clock() - FLAG_DAYS * DAY_S
+        with self._books.read() as books:
+            return [
+                Flagged(player, n_rounds, counted_patterns(books.marks(player.key, since)))
+                for player, n_rounds in books.doubtful_players(since, limit)
             ]
 
     def acts(self, moderator: PlayerRow, limit: int = 100) -> list[ActRow]:

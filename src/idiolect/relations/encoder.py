@@ -9,7 +9,8 @@ five questions of D numbers a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from idiolect.data.batch import pack_prompts
 from idiolect.data.prompts import answer_ids, render
 from idiolect.model.base import Base
-from idiolect.train.loss import answer_loss
 from idiolect.types import Example
 
 WHAT = "what is {}"
@@ -38,50 +38,65 @@ class Encoder:
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self._states: dict[str, NDArray[np.float32]] = {}
-        self._first: dict[str, tuple[int, ...]] = {}
-        self._odds: dict[tuple[str, str], NDArray[np.float32]] = {}
+        self._words: dict[str, _Word] = {}
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """(N, 4 D + 8) for N pairs."""
         self.read(word for pair in pairs for word in pair)
-        one, two = (np.stack([self._states[pair[i]][0] for pair in pairs]) for i in (0, 1))
-        return np.concatenate([one, two, one - two, one * two, self._likely(pairs)], axis=1)
+        ends = [[self._words[pair[i]] for pair in pairs] for i in (0, 1)]
+        one, two = (np.stack([word.states[0] for word in side]) for side in ends)
+        likely = [_log_probability(*ends, self._softcap), _log_probability(*ends[::-1], self._softcap)]
+        return np.concatenate([one, two, one - two, one * two, *likely], axis=1)
+
+    @property
+    def _softcap(self) -> float | None:
+        return self.base.model.softcap
 
     def read(self, words: Iterable[str]) -> None:
-        """Compute the states of words that were not read yet."""
-        new = sorted(set(words) - self._states.keys())
+        """Compute what is to be known of words that were not read yet."""
+        new = sorted(set(words) - self._words.keys())
         for start in range(0, len(new), _ROWS):
             part = new[start : start + _ROWS]
-            states = np.stack([self._hidden([question.format(word) for word in part]) for question in _QUESTIONS], axis=1)
-            self._states.update(zip(part, states, strict=True))
-        self._first |= {word: answer_ids(word, self.base.tokenizer)[:1] for word in new}
+            states = torch.stack([self._hidden([question.format(word) for word in part]) for question in _QUESTIONS], dim=1)
+            norms = [self._normaliser(states[:, question]) for question in range(1, len(_QUESTIONS))]
+            rows = zip(states.numpy(), torch.stack(norms, dim=1).numpy(), self._openings(part), strict=True)
+            self._words.update(zip(part, (_Word(*row) for row in rows), strict=True))
 
-    def _hidden(self, questions: Sequence[str]) -> NDArray[np.float32]:
+    def _hidden(self, questions: Sequence[str]) -> torch.Tensor:
         """(N, D): the state that would say the first token of an answer."""
         tokenizer = self.base.tokenizer
         room = min(_MAX_TOKENS, self.base.context)
         prompts = [render(Example("", "", "", text), tokenizer, room, reserve=1, answer=False).ids for text in questions]
         model = self.base.model
         with torch.no_grad():
-            return model.hidden(model.plan(pack_prompts(prompts))).float().cpu().numpy()
+            return model.hidden(model.plan(pack_prompts(prompts))).float().cpu()
 
-    def _likely(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """(N, 8): log-probability, over 10, that the other word's first token begins the answer to each relation's question."""
-        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._odds))
-        if new:
-            self._odds |= zip(new, np.stack(list(self._columns(new)), axis=1), strict=True)
-        return np.stack([self._odds[pair] for pair in pairs])
+    def _normaliser(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(N,): log of the sum over all tokens, computed once a word, so that a pair costs one row of the head."""
+        head = self.base.model.head
+        logits = (hidden.to(head) @ head.t()).float().cpu()
+        return _capped(logits, self._softcap).logsumexp(-1)
 
-    def _columns(self, pairs: Sequence[tuple[str, str]]) -> Iterator[NDArray[np.float32]]:
-        for about, said in ((0, 1), (1, 0)):
-            tokens = torch.tensor([self._first[pair[said]][0] for pair in pairs])
-            for question in range(1, len(_QUESTIONS)):
-                asked = torch.from_numpy(np.stack([self._states[pair[about]][question] for pair in pairs]))
-                yield self._log_probability(asked, tokens)
+    def _openings(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """(N, D): the head's row of each word's first token, as an answer."""
+        first = [answer_ids(word, self.base.tokenizer)[0] for word in words]
+        return self.base.model.head[first].float().cpu().numpy()
 
-    def _log_probability(self, hidden: torch.Tensor, tokens: torch.Tensor) -> NDArray[np.float32]:
-        model = self.base.model
-        hidden = hidden.to(model.head)
-        losses, _ = answer_loss(hidden, model.head, tokens.to(hidden.device), hidden.new_zeros(len(tokens)), model.softcap)
-        return (losses.float() / -10).cpu().numpy()
+
+class _Word(NamedTuple):
+    """A word as the base knows it: (5, D) states of the questions about it, (4,) normalisers, (D,) head row of its first token."""
+
+    states: NDArray[np.float32]
+    norms: NDArray[np.float32]
+    opening: NDArray[np.float32]
+
+
+def _log_probability(about: Sequence[_Word], said: Sequence[_Word], softcap: float | None) -> NDArray[np.float32]:
+    """(N, 4): log-probability, over 10, that a word's first token begins the answer to each relation's question."""
+    logits = np.stack([one.states[1:] @ two.opening for one, two in zip(about, said, strict=True)])
+    norms = np.stack([one.norms for one in about])
+    return (_capped(torch.from_numpy(logits), softcap).numpy() - norms) / np.float32(10)
+
+
+def _capped(logits: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)

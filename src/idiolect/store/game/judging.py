@@ -120,6 +120,12 @@ class JudgeBook(Ledger):
         c = judgements.c
         self.connection.execute(judgements.delete().where(c.round == round, c.verdict.is_(None)))
 
+    def drop_unplayed(self, player: int) -> None:
+        """Take back what was asked in rounds that were put away or skipped."""
+        c = judgements.c
+        away = select(rounds.c.id).where(rounds.c.player == player, rounds.c.close_reason.in_(("abandoned", "skipped")))
+        self.connection.execute(judgements.delete().where(c.player == player, c.round.in_(away)))
+
     def n_judged(self, player: int) -> int:
         c = judgements.c
         query = select(func.count()).where(c.player == player, c.verdict.is_not(None))
@@ -271,7 +277,7 @@ def _voted() -> Any:
 def _is_vote() -> tuple[ColumnElement[bool], ...]:
     c = judgements.c
     return (
-        rounds.c.closed_at.is_not(None),
+        rounds.c.close_reason.in_(("finished", "expired")),
         c.verdict.is_not(None),
         c.kind.not_in(GOLD),
         players.c.kind != "simulated",

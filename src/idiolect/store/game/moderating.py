@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 
 from idiolect.store.game.ledger import Ledger, record
-from idiolect.store.game.records import PairRow
+from idiolect.store.game.records import PairRow, PlayerRow
 from idiolect.store.game.tables import answers, audit, challenges, complaints, pairs, passes, players, prompts, rounds
+
+MARKED = '%"patterns":%'
+"""In the flags of a round that looked odd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,24 @@ class ModerationBook(Ledger):
         query = select(prompts.c.id, prompts.c.concrete, n_passers, n_players).select_from(joined)
         query = query.where(prompts.c.status == "active", n_passers + n_players >= least).order_by(prompts.c.id)
         return [DislikedRow(prompt, bool(concrete), n, m) for prompt, concrete, n, m in self.connection.execute(query)]
+
+    def doubtful_players(self, since: float, limit: int) -> list[tuple[PlayerRow, int]]:
+        """Real players who are not in good standing, or have a marked round since then, with how many rounds they have closed;
+        the least trusted first.
+        """
+        c, p = rounds.c, players.c
+        marked = select(c.player).where(c.closed_at >= since, c.flags.like(MARKED))
+        n_rounds = select(func.count()).where(c.player == p.id, c.close_reason.in_(("finished", "expired"))).scalar_subquery()
+        doubted = or_(p.state != "ok", p.trust_a < p.trust_b, p.id.in_(marked))
+        query = select(players, n_rounds.label("n_rounds")).where(p.kind != "simulated", doubted)
+        found = self.connection.execute(query.order_by(p.trust_a / (p.trust_a + p.trust_b), p.id).limit(limit))
+        return [(record(PlayerRow, row, key="id"), row.n_rounds) for row in found]
+
+    def marks(self, player: int, since: float) -> list[Mapping[str, Any]]:
+        """Flags of the player's marked rounds since then."""
+        c = rounds.c
+        query = select(c.flags).where(c.player == player, c.closed_at >= since, c.flags.like(MARKED)).order_by(c.id)
+        return [json.loads(flags) for flags in self.connection.execute(query).scalars()]
 
     # -- what was done ---------------------------------------------------------------------------------------------
 
