@@ -96,7 +96,7 @@ def _seconds(store: Store) -> float:
     ]
 
 
-def test_a_crowd_plays_on_a_running_server(tmp_path: Path) -> None:
+def test_a_crowd_with_the_servers_key_is_marked_as_simulated(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         game = Game(store, rng=Random(0))
         game.prepare()
@@ -104,9 +104,14 @@ def test_a_crowd_plays_on_a_running_server(tmp_path: Path) -> None:
         with _serving.running(create_app(game, Settings(keeps=False))) as url:
             minds = cast_of(3, vocabulary(), COMPANY)
             tally = asyncio.run(send_crowd(url, minds, 2, key=key, judging=0.0))
+            with pytest.raises(RequestFailed, match="HTTP 403"):
+                asyncio.run(send_crowd(url, minds, 1, key=crowd_key("another server's")))
         assert (tally.rounds, tally.judged, tally.failed) == (6, 0, 0)
         n = ask(store, select(tables.rounds.c.player, func.count()).group_by(tables.rounds.c.player))
         assert [number for _, number in n] == [2, 2, 2]
+        with game.books.read() as books:
+            assert books.n_players_by_kind() == {"simulated": 3}
+            assert sum(prompt.n_rounds for prompt in books.prompts()) == 0
 
 
 def test_a_server_that_is_not_there_fails_plainly() -> None:

@@ -157,9 +157,9 @@ class HttpPlayer:
         """When something is due; None: at once."""
         return begins + self.pace * after_s if self.pace else None
 
-    async def look(self, name: str, path: str) -> None:
+    async def look(self, name: str, path: str) -> str:
         """Read a page; `name` is what `watch` is told."""
-        await self._request(name, "GET", path, None, {"accept": "text/html"}, None)
+        return (await self._request(name, "GET", path, None, {"accept": "text/html"}, None)).text
 
     async def _read(self, name: str, path: str) -> None:
         if self.pages:

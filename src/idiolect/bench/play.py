@@ -10,6 +10,7 @@ JSON.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -67,7 +68,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(2_000, 60, 20, 8, 240, 2.5, 0.02),
-    "small": Size(1_000_000, 5_000, 300, 150, 200, 180, 1.0, (400, 600, 800, 1200, 1600)),
+    "small": Size(1_000_000, 5_000, 300, 150, 200, 180, 1.0, (400, 800, 1600)),
 }
 
 
@@ -139,6 +140,7 @@ def bench_play(
         "size": asdict(size),
         "filled": asdict(filled),
         "fill_s": fill_s,
+        "niceness": os.nice(0),
         "load_average_before": before,
         "load_average": machine.load_average(),
         "target_s": TARGET_S,

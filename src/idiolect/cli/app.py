@@ -113,6 +113,7 @@ app.command("serve")(play.serve)
 app.add_typer(play.app, name="game")
 for command in (game_data.export, game_data.history, game_data.retest, game_data.portrait, crowd.crowd):
     play.app.command()(command)
+play.app.command("crowd-key")(crowd.crowd_key)
 app.add_typer(relations.app, name="relations")
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)

@@ -38,7 +38,7 @@ def crowd(
     try:
         from idiolect.bench.crowd_http import Tally, send_crowd
     except ModuleNotFoundError as error:
-        raise DependencyMissing(f"a crowd needs {error.name}; install it: pip install 'idiolect[bench]'") from None
+        raise DependencyMissing(f"a crowd needs {error.name}; install it: pip install 'idiolect[serve]'") from None
     from idiolect.game.crowd import COMPANY, cast_of
     from idiolect.game.vocabulary import vocabulary
 

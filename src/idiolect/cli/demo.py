@@ -1,4 +1,5 @@
-"""`idiolect demo`: a made-up population gets an adapter each, newcomers theirs from pieces, and one person is forgotten.
+"""`idiolect demo`: a made-up population gets an adapter each, newcomers theirs from pieces, one person is forgotten, and the
+word game is played.
 
 Nobody knows from a text alone how these people file it: one calls a senator's cookbook politics, another food. So whoever
 does not know the person is right half the time on such texts, and another person's adapter helps nobody.
@@ -19,7 +20,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from idiolect.cli import demo_forgetting, demo_newcomers
+from idiolect.cli import demo_forgetting, demo_game, demo_newcomers
 from idiolect.cli.options import (
     BaseOption,
     DeviceOption,
@@ -107,16 +108,20 @@ def demo(
                 chapter = demo_newcomers.tell(house, TASK, sharers, seed, folder, progress)
                 forgetting = demo_forgetting.tell(house, TASK, leaves, targets, folder, progress)
                 demo_forgetting.redraw(house, chapter.picture, forgetting, folder)
+                played = demo_game.tell(house.store, seed, folder, progress)
         results = codec.loads((folder / "results.json").read_text(encoding="utf-8"))
     example = _example(evaluation, targets)
     verdict = _verdict(results)
     if wants_json(ctx, json):
         where = {"folder": str(out_) if out_ else None}
         chapters = {"newcomers": chapter.to_dict(), "forgetting": forgetting.to_dict()}
+        chapters |= {"game": played.to_dict()} if played is not None else {}
         return emit({"verdict": verdict, "example": example, **chapters, "results": results, **where})
     _show(results, example, verdict)
     demo_newcomers.show(out(), chapter, out_)
     demo_forgetting.show(out(), forgetting, out_)
+    if played is not None:
+        demo_game.show(out(), played, out_)
     _next_steps(out_, targets[0], base or given(ctx).base)
 
 

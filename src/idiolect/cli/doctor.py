@@ -34,9 +34,9 @@ Verdict = Literal["ok", "warn", "fail"]
 _STYLES: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _EXTRAS = {
     "local": ("matplotlib", "rouge_score", "safetensors", "scipy", "tokenizers", "torch", "transformers"),
-    "serve": ("argon2", "fastapi", "jinja2", "multipart", "uvicorn"),
+    "serve": ("argon2", "fastapi", "httpx", "jinja2", "multipart", "uvicorn"),
     "postgres": ("psycopg",),
-    "bench": ("accelerate", "httpx", "peft", "psutil"),
+    "bench": ("accelerate", "peft", "psutil"),
 }
 _LITTLE_MEMORY = 2**30
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from idiolect.data.tasks import get_task
 from idiolect.errors import ConfigError, NotFoundError
 from idiolect.forget.closure import Action, Choice, Closure, closure_of
 from idiolect.forget.teaching import Teaching
@@ -142,7 +143,7 @@ def _nothing_left(store: Store, found: Downstream, one: Affected) -> str | None:
         return f"its pool goes whole, so let people share again, then: idiolect pieces assemble --all --task {one.task}"
     if found.item_id is None or one.user_id != found.user_id:
         return None
-    left = any(item.id != found.item_id for item in store.history(found.user_id))
+    left = any(item.id != found.item_id for item in get_task(one.task).own(store.history(found.user_id)))
     return None if left else "nothing is left of the history"
 
 

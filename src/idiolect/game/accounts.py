@@ -123,6 +123,11 @@ class Accounts:
         with self._books.write() as books:
             return books.add_player(f"{self._rng.getrandbits(128):032x}", "guest", self._clock())
 
+    def simulated(self) -> PlayerRow:
+        """A new simulated player: a program, in no release, on no board, in no vote."""
+        with self._books.write() as books:
+            return books.add_player(f"{self._rng.getrandbits(128):032x}", "simulated", self._clock())
+
     def check_sign_up(self, handle: str, password: str) -> None:
         """What `sign_up` would say of handle and password; makes nothing, and costs little.
 
@@ -221,6 +226,7 @@ class Accounts:
             values |= consents.changes(row, wish, self._clock())
             if "consent_personal" in values and values["consent_personal"] is None:
                 self._note_leaving(books, row)
+                books.drop_portrait(player)
             books.change_player(player, **values)
             changed = books.player(player)
         self.finish_leaving()

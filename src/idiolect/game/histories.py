@@ -35,7 +35,7 @@ FREQUENT = 3
 """Others' answers may stand in somebody's history from so many givers on; those that the dictionary knows always may."""
 TRAIN_SHARE = 0.8
 
-_HARMLESS = frozenset({"taboo", "pioneer"})
+_HARMLESS = ("asked", "pioneer", "taboo")
 """What rounds note that says nothing against them. Any other mark keeps a round out."""
 
 

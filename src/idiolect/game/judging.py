@@ -12,21 +12,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import cast
 
 from idiolect.game import counting, pooling
 from idiolect.game.clock import Clock
-from idiolect.game.counting import base_words, truth_of
+from idiolect.game.counting import base_words
+from idiolect.game.judged import JudgedLine, JudgeReport, line_of
 from idiolect.game.mixing import MIN_ITEMS, Item, mix
 from idiolect.game.normalise import RELATIONS, Relation
 from idiolect.game.pooling import Candidates
 from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed
-from idiolect.game.reports import percent
 from idiolect.game.rules import GRACE_S, IDLE_S, RULES, Timing, seconds_of
 from idiolect.game.score import Verdict
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
-from idiolect.store.game.judging import JudgementRow, VoteRow
 from idiolect.store.game.records import AnswerRow, PlayerRow, RoundRow
 
 VERDICTS: tuple[Verdict, ...] = ("yes", "no", "unsure")
@@ -41,50 +39,6 @@ class Asked:
     word: BaseWord
     display: str
     verdict: Verdict | None
-
-
-@dataclass(frozen=True)
-class JudgedLine:
-    """One judged pair in the report.
-
-    Attributes:
-        n_others: others' votes, yes or no.
-        percent_yes: of these; None where there are none, and on gold.
-        truth: of gold, which was there to check; None for other pairs.
-        provisional: the points wait for more votes.
-        pair: names it in a complaint; None where nobody gave it and it was not counted.
-    """
-
-    seq: int
-    word: BaseWord
-    display: str
-    key: str
-    verdict: Verdict
-    points: int
-    provisional: bool
-    n_others: int
-    percent_yes: int | None
-    truth: Verdict | None
-    pair: int | None
-
-
-@dataclass(frozen=True)
-class JudgeReport:
-    """A closed round of Nym or Not."""
-
-    round: RoundRow
-    lines: tuple[JudgedLine, ...]
-
-    @property
-    def score(self) -> int:
-        return self.round.score
-
-    @property
-    def agreed(self) -> int | None:
-        """Percent of the player's verdicts that most others share, where others judged; None where nobody did."""
-        met = [line for line in self.lines if line.percent_yes is not None and line.verdict != "unsure"]
-        same = sum(2 * _side(line.verdict, line.percent_yes) >= 100 for line in met)
-        return percent(same, len(met)) if met else None
 
 
 class Judging:
@@ -280,7 +234,7 @@ class Judging:
         wanted = {item.pair for item in judged}
         words, votes, pairs = base_words(books, self._words, row), books.votes(wanted), books.pair_rows(wanted)
         return [
-            _line(item, words[item.prompt], votes, pairs[item.pair].key_ if item.pair in pairs else None) for item in judged
+            line_of(item, words[item.prompt], votes, pairs[item.pair].key_ if item.pair in pairs else None) for item in judged
         ]
 
     def _own(self, books: Books, player: int, round: str) -> RoundRow:
@@ -288,22 +242,6 @@ class Judging:
         if row is None or row.player != player or row.mode != "judge":
             raise NotYours("there is no such round of yours")
         return row
-
-
-def _line(item: JudgementRow, word: BaseWord, votes: Sequence[VoteRow], pair: int | None) -> JudgedLine:
-    truth = truth_of(item)
-    others = [v.verdict for v in votes if (v.prompt, v.key) == item.pair and v.player != item.player and v.verdict != "unsure"]
-    shown = percent(others.count("yes"), len(others)) if others and truth is None else None
-    verdict = cast(Verdict, item.verdict)
-    return JudgedLine(
-        item.seq, word, item.display, item.key, verdict, item.points, item.provisional, len(others), shown, truth, pair
-    )
-
-
-def _side(verdict: Verdict, percent_yes: int | None) -> int:
-    """Percent of others on the player's side."""
-    assert percent_yes is not None
-    return percent_yes if verdict == "yes" else 100 - percent_yes
 
 
 def _kept_ms(ms: int | None) -> int | None:

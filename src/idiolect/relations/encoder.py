@@ -3,8 +3,8 @@
     word ─ a question about it ─▶ last hidden state at the cue, where the answer would begin     e (D,)
     pair ─▶ [e1; e2; e1 - e2; e1 ∘ e2], and for each relation how likely the other word begins the answer, from both sides
 
-A word is read once, whatever number of pairs it stands in. States are kept as long as the encoder lives:
-five questions of D numbers a word.
+A word is read once, whatever number of pairs it stands in. What was read is kept as long as the encoder lives:
+six rows of D numbers a word.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ _MAX_TOKENS = 64
 class Encoder:
     """Features of tier 2, on one base."""
 
-    name = "encoder"
-
     def __init__(self, base: Base) -> None:
         self.base = base
         self._words: dict[str, _Word] = {}
@@ -43,9 +41,9 @@ class Encoder:
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """(N, 4 D + 8) for N pairs."""
         self.read(word for pair in pairs for word in pair)
-        ends = [[self._words[pair[i]] for pair in pairs] for i in (0, 1)]
-        one, two = (np.stack([word.states[0] for word in side]) for side in ends)
-        likely = [_log_probability(*ends, self._softcap), _log_probability(*ends[::-1], self._softcap)]
+        bases, answers = ([self._words[pair[i]] for pair in pairs] for i in (0, 1))
+        one, two = (np.stack([word.states[0] for word in side]) for side in (bases, answers))
+        likely = [_log_probability(*sides, self._softcap) for sides in ((bases, answers), (answers, bases))]
         return np.concatenate([one, two, one - two, one * two, *likely], axis=1)
 
     @property
@@ -84,7 +82,9 @@ class Encoder:
 
 
 class _Word(NamedTuple):
-    """A word as the base knows it: (5, D) states of the questions about it, (4,) normalisers, (D,) head row of its first token."""
+    """A word as the base knows it: states of the questions about it, (5, D), normalisers of the relations' questions, (4,), and
+    the head's row of its first token, (D,).
+    """
 
     states: NDArray[np.float32]
     norms: NDArray[np.float32]

@@ -27,8 +27,6 @@ _MARKS = "nvarN"
 class Floor:
     """Features of tier 1. Equal vocabularies give equal numbers."""
 
-    name = "floor"
-
     def __init__(self, words: Vocabulary | None = None) -> None:
         self._words = words or vocabulary()
         self._seeds = _by_relation(self._words)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,7 +18,27 @@ _END_S = 5
 
 def run(app: FastAPI, listening: socket.socket, *, behind_proxy: bool) -> None:
     """Serve until Ctrl-C or SIGTERM. Logs hold no address and no path: both are of people."""
-    config = uvicorn.Config(
+    with suppress(KeyboardInterrupt):  # uvicorn closes everything, and only then raises what it heard
+        uvicorn.Server(_config(app, behind_proxy)).run(sockets=[listening])
+
+
+@contextmanager
+def beside(app: FastAPI) -> Iterator[str]:
+    """Serve on a free port of this machine, in a thread, while the `with` lasts; the address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(_config(app, behind_proxy=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()  # who connects before it has begun waits in the socket's queue
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _config(app: FastAPI, behind_proxy: bool) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         access_log=False,
         log_level="warning",
@@ -26,5 +48,3 @@ def run(app: FastAPI, listening: socket.socket, *, behind_proxy: bool) -> None:
         timeout_graceful_shutdown=_END_S,
         ws="none",
     )
-    with suppress(KeyboardInterrupt):  # uvicorn closes everything, and only then raises what it heard
-        uvicorn.Server(config).run(sockets=[listening])

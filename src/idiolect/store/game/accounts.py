@@ -94,10 +94,11 @@ class AccountBook(Ledger):
         return sorted({int(at // 86400) for at in found}, reverse=True)
 
     def n_items(self, player: int) -> int:
-        """Rounds with an accepted answer, and judgements that were no checks: what a history for an adapter is made of."""
+        """Rounds with an accepted answer, and judgements that were no checks, "unsure" left out: what a history is made of."""
         c, j = rounds.c, judgements.c
         played = select(func.count()).where(c.player == player, c.n_accepted > 0)
-        judged = select(func.count()).where(j.player == player, j.verdict.is_not(None), j.kind.not_in(("gold_pos", "gold_neg")))
+        counted = (j.verdict.in_(("yes", "no")), j.kind.not_in(("gold_pos", "gold_neg")))
+        judged = select(func.count()).where(j.player == player, *counted)
         return self.connection.execute(played).scalar_one() + self.connection.execute(judged).scalar_one()
 
     # -- taking over -----------------------------------------------------------------------------------------------
