@@ -86,7 +86,7 @@ def test_checksums_are_true():
     made = {name: hashlib.sha256(content(name)).hexdigest() for name in DESCRIBED["sha256"]}
     assert made == DESCRIBED["sha256"]
     assert {p.name for p in FOLDER.iterdir()} == {
-        *made, "vocabulary.json", "LICENSE-WordNet", "invariant.txt", "blocked.tsv",
+        *made, "vocabulary.json", "LICENSE-WordNet", "invariant.txt", "blocked.tsv", "gold.tsv",
     }  # fmt: skip
 
 

@@ -1,15 +1,15 @@
 """The word game with its desks, on one store.
 
-    with Store.open() as store:
-        game = Game(store)
-        game.prepare()
-        player = game.accounts.guest()
-        round = game.rounds.issue(player.key)
+with Store.open() as store:
+    game = Game(store)
+    game.prepare()
+    player = game.accounts.guest()
+    round = game.rounds.issue(player.key)
 
-    rounds       base words, answers, scores          accounts    guests, accounts, consents, leaving
-    judging      Nym or Not                           histories   rounds → items of the player's own history
-    moderation   objections and decisions             exports     the dataset, and all of one's own
-    boards       leaderboards                         mirrors     how a player sees words
+rounds       base words, answers, scores          accounts    guests, accounts, consents, leaving
+judging      Nym or Not                           histories   rounds → items of the player's own history
+moderation   objections and decisions             exports     the dataset, and all of one's own
+boards       leaderboards                         mirrors     how a player sees words
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from idiolect.game.mixing import MIN_ITEMS, Item, mix
 from idiolect.game.normalise import RELATIONS, Relation
 from idiolect.game.pooling import Candidates
 from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed
-from idiolect.game.rules import GRACE_S, IDLE_S, RULES, Timing, seconds_of
+from idiolect.game.rounds import is_late, is_over
+from idiolect.game.rules import RULES, Timing, seconds_of
 from idiolect.game.score import Verdict
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
@@ -98,7 +99,7 @@ class Judging:
         if before.started_at is None:
             books.change_round(before.key, closed_at=now, close_reason="abandoned")
             books.drop_unplayed(player)
-        elif before.mode == "judge" and _is_over(before, now):
+        elif before.mode == "judge" and is_over(before, now):
             self._close(books, before, "expired", now)
         else:
             raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
@@ -154,7 +155,7 @@ class Judging:
             item = next((j for j in books.judgements(row.key) if j.seq == seq), None)
             if item is None:
                 raise BadAnswer("this round has no pair of that number")
-            if _is_late(row, now):
+            if is_late(row, now):
                 return False
             if item.verdict != verdict:
                 books.judge([(item.key_, verdict, _kept_ms(ms))], now)
@@ -182,7 +183,7 @@ class Judging:
             if row.closed_at is None:
                 if row.started_at is None:
                     raise RoundClosed("this round has not begun; start it first")
-                if verdicts and not _is_late(row, now):
+                if verdicts and not is_late(row, now):
                     took = times or {}
                     new = [
                         (item.key_, said, _kept_ms(took.get(item.seq)))
@@ -190,7 +191,7 @@ class Judging:
                         if item.verdict is None and (said := verdicts.get(item.seq)) in VERDICTS
                     ]
                     books.judge(new, now)
-                self._close(books, row, "expired" if _is_late(row, now) else "finished", now)
+                self._close(books, row, "expired" if is_late(row, now) else "finished", now)
         return self.report(player, round)
 
     # -- closing ---------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Judging:
         now = self._clock()
         with self._books.write() as books:
             row = self._own(books, player, round)
-            if row.closed_at is None and row.started_at is not None and _is_over(row, now):
+            if row.closed_at is None and row.started_at is not None and is_over(row, now):
                 self._close(books, row, "expired", now)
         with self._books.read() as books:
             row = self._own(books, player, round)
@@ -246,11 +247,3 @@ class Judging:
 
 def _kept_ms(ms: int | None) -> int | None:
     return None if ms is None else max(0, min(int(ms), 10**9))
-
-
-def _is_late(row: RoundRow, now: float) -> bool:
-    return row.deadline_at is not None and now > row.deadline_at + GRACE_S
-
-
-def _is_over(row: RoundRow, now: float) -> bool:
-    return _is_late(row, now) if row.deadline_at is not None else now > row.served_at + IDLE_S

@@ -123,7 +123,7 @@ class Rounds:
             return
         if before.started_at is None:
             books.change_round(before.key, closed_at=now, close_reason="abandoned")
-        elif _is_over(before, now):
+        elif is_over(before, now):
             self._close(books, before, player, "expired", now)
         else:
             raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
@@ -228,7 +228,7 @@ class Rounds:
         word, prompt = self._word(books, row)
         accepted = {answer.key for answer in before if answer.status == "accepted"}
         read = normalise(text, word, self._words.lexicon, earlier=accepted, validated=books.validated_keys(prompt.key))
-        status = "late" if _is_late(row, now) else read.status
+        status = "late" if is_late(row, now) else read.status
         books.add_answer(
             row.key,
             seq=seq,
@@ -409,7 +409,7 @@ class Rounds:
         now = self._clock()
         with self._books.read() as books:
             row = self._own(books, player, round)
-        if row.closed_at is None and _is_over(row, now):
+        if row.closed_at is None and is_over(row, now):
             with self._books.write() as books:
                 row = self._own(books, player, round)
                 if row.closed_at is None:
@@ -467,7 +467,7 @@ class Rounds:
         """The player's open round, unless its time is over."""
         with self._books.read() as books:
             row = books.open_round(player)
-        return None if row is not None and row.started_at is not None and _is_over(row, self._clock()) else row
+        return None if row is not None and row.started_at is not None and is_over(row, self._clock()) else row
 
     def round(self, player: int, round: str) -> tuple[RoundRow, BaseWord | None]:
         """A round of the player's, and its base word; None in Nym or Not."""
@@ -514,11 +514,12 @@ def remaining_ms(row: RoundRow, now: float) -> int | None:
     return None if row.deadline_at is None else max(0, round_ms(row.deadline_at - now))
 
 
-def _is_late(row: RoundRow, now: float) -> bool:
+def is_late(row: RoundRow, now: float) -> bool:
+    """Whether what arrives now does not count any more."""
     return row.deadline_at is not None and now > row.deadline_at + GRACE_S
 
 
-def _is_over(row: RoundRow, now: float) -> bool:
+def is_over(row: RoundRow, now: float) -> bool:
     """Whether nothing that arrives now would count any more, so that the round may be closed."""
     if row.deadline_at is None:
         return now > row.served_at + IDLE_S

@@ -166,7 +166,8 @@ def _gain(gain: Mapping[str, Any] | None) -> list[str]:
         "## Gain from players' pairs",
         f"The same model without and with {gain['n_game_train']:,} pairs that players gave, beside {gain['n_train']:,} rows of "
         f"the benchmarks; {seeds} seeds. *game*: pairs of {gain['held_out_bases']:.0%} of the base words, from which nothing "
-        "was learnt, among as many of each: their answer under another base, turned round, and random. "
+        "was learnt, and for each of them one of every kind that does not hold: its answer under another base, turned round, "
+        "random. "
         f"{gain['n_left_out']:,} pairs were left out, since they stand in a benchmark. Intervals: paired bootstrap over "
         "base words.",
         pipe_table(header, rows, n_text=2),
