@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "sve")
-_PACKAGES = ("idiolect", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
+_PACKAGES = ("idiolect", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scipy", "scikit-learn")
 
 
 def hardware() -> dict[str, Any]:

@@ -14,17 +14,18 @@ from typer.testing import CliRunner
 
 from idiolect.config import preset
 from idiolect.errors import IdiolectError, InputError
-from idiolect.game.histories import n_counted
+from idiolect.game.histories import Histories, n_counted
 from idiolect.game.retest import Retest
 from idiolect.game.rules import RETEST_S
 from idiolect.model.base import load_base
+from idiolect.portraits import drawing, measuring
 from idiolect.portraits.drawing import Settings
 from idiolect.portraits.study import Found, Plan, Season, run, words_of
 from idiolect.portraits.study_report import markdown, summarize, write
 from idiolect.portraits.teachers import half, teachers
 from idiolect.store.store import Store
 
-TINY = Plan(teachers=1, subjects=1, rounds=20, judge_rounds=2, seeds=(4,), kinds=("honest",), words=8)
+TINY = Plan(teachers=1, subjects=2, rounds=20, judge_rounds=1, seeds=(2,), kinds=("honest", "stylised"), words=8)
 QUICK = Settings(k=1, max_examples=16, user=preset("default", "user").but(epochs=1))
 ABOUT: dict[str, Any] = {
     "base": "random", "command": "idiolect game study", "hardware": {"cpu": "some"}, "versions": {"python": "3"}, "settings": {}
@@ -39,15 +40,25 @@ def silent(title: str, total: int) -> Any:
 def season(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Season]:
     """One that was played."""
     with Store.open(tmp_path_factory.mktemp("season") / "store") as store:
-        season = Season(store, TINY, 4)
+        season = Season(store, TINY, 2)
         season.play(lambda done, remark, left_s: None)
         yield season
 
 
 @pytest.fixture(scope="module")
-def drawn(season: Season, base_folder: Any) -> list[dict[str, Any]]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study") / "stores"
+
+
+@pytest.fixture(scope="module")
+def found(stores: Path, base_folder: Any) -> Found:
+    """A whole study, with so few items that its limits are lowered."""
     base = load_base(base_folder("llama"), device="cpu")
-    return list(season.draw(base, QUICK, lambda done, remark, left_s: None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "NEEDED", 10)
+        patch.setattr(measuring, "MIN_TRAIN", 4)
+        patch.setattr(measuring, "MIN_TEST", 1)
+        return run(base, TINY, stores, silent, QUICK)
 
 
 def subject(number: int, after: float, *, kind: str = "stylised", task: str = "NYM-3", offered: bool = False) -> dict[str, Any]:
@@ -68,12 +79,13 @@ def test_everybody_plays_all_rounds_in_the_open(season: Season) -> None:
             played = [row.round for row in books.played_rounds(seat.key)]
         assert len(played) == TINY.rounds
         assert Counter(row.relation for row in played) == dict.fromkeys(("syn", "ant", "hypo", "mero"), 5)
-        assert all(row.close_reason == "finished" and row.closed_at < row.deadline_at for row in played)
-        assert Counter(e["task"] for e in season.game.histories.events(seat.key))["NYM-1"] > 5
+        assert all(row.close_reason == "finished" for row in played)
+        assert all((row.started_at or 0) < (row.closed_at or 0) <= (row.deadline_at or 0) for row in played)
+        assert Counter(e["task"] for e in season.game.histories.events(seat.key))["NYM-1"] > 3
 
 
 def test_subjects_are_taught_by_the_other_half(season: Season) -> None:
-    teacher, subject = season.seats
+    teacher, subject, _ = season.seats
     assert half(teacher.player) != half(subject.player)
     chosen = teachers(season.game.books, season.game.histories, subject.player, season.now)
     assert chosen.simulated
@@ -81,28 +93,24 @@ def test_subjects_are_taught_by_the_other_half(season: Season) -> None:
     assert len(chosen.people[0].history) == len(season.game.histories.events(teacher.key))  # nothing is too new to teach
 
 
-def test_the_same_seed_plays_the_same(season: Season, tmp_path: Path) -> None:
-    with Store.open(tmp_path / "again") as store:
-        again = Season(store, TINY, 4)
-        again.play(lambda done, remark, left_s: None)
-        for one, other in zip(season.seats, again.seats, strict=True):
-            assert again.game.histories.events(other.key) == season.game.histories.events(one.key)
-    assert n_counted(season.game.histories.events(season.seats[0].key)) >= 20
+def test_the_same_seed_plays_the_same(season: Season, found: Found, stores: Path) -> None:
+    with Store.open(stores / "seed-2") as store:
+        again = Histories(store.game, words_of(TINY.words))
+        for seat in season.seats:
+            assert again.events(seat.key) == season.game.histories.events(seat.key)
+            assert n_counted(again.events(seat.key)) >= 20
 
 
-def test_words_come_back_after_a_week_and_are_told_by_kind(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store") as store:
-        season = Season(store, Plan(1, 2, 40, 0, (1,), ("honest", "stylised"), 10), 1)
-        season.play(lambda done, remark, left_s: None)
-        retests = season.retests()
-        kinds = {seat.player: seat.mind.kind for seat in season.seats}
-        assert retests
-        assert all(kinds[one.player] == kind for kind, one in retests)
-        for _, one in retests:
-            (key,) = [seat.key for seat in season.seats if seat.player == one.player]
-            with season.game.books.read() as books:
-                at = [row.round.closed_at for row in books.played_rounds(key) if row.prompt == one.prompt]
-            assert max(at) - min(at) >= RETEST_S
+def test_words_come_back_after_a_week_and_are_told_by_kind(season: Season) -> None:
+    retests = season.retests()
+    seats = {seat.player: seat for seat in season.seats}
+    assert retests
+    for kind, one in retests:
+        seat = seats[one.player]
+        assert seat.mind.kind == kind
+        with season.game.books.read() as books:
+            at = [row.round.closed_at or 0 for row in books.played_rounds(seat.key) if row.prompt == one.prompt]
+        assert max(at) - min(at) >= RETEST_S
 
 
 def test_only_the_first_words_are_in_the_game() -> None:
@@ -114,22 +122,29 @@ def test_only_the_first_words_are_in_the_game() -> None:
 # -- drawn ---------------------------------------------------------------------------------------------------------
 
 
-def test_portraits_are_figures_without_words(season: Season, drawn: list[dict[str, Any]]) -> None:
-    (one,) = drawn
-    assert (one["seed"], one["subject"], one["kind"], one["n_teachers"]) == (4, 1, "honest", 1)
+def test_portraits_are_figures_without_words(season: Season, found: Found) -> None:
+    one, other = found.subjects
+    assert (one["seed"], one["subject"], one["kind"], one["n_teachers"]) == (2, 1, "honest", 1)
+    assert (other["subject"], other["kind"]) == (2, "stylised")
     assert one["n_items"] == n_counted(season.game.histories.events(season.seats[1].key))
-    text = json.dumps(one)
+    lists = one["tasks"]["NYM-3"]
+    assert lists["trained"]
+    assert set(lists["scores"]) == {"population", "before", "after"}
+    assert lists["offered"] is (lists["over_population"]["delta"] > 0 and lists["over_before"]["delta"] > 0)
+    text = json.dumps(found.subjects)
     assert all(seat.player not in text for seat in season.seats)
     given = {key for e in season.game.histories.events(season.seats[1].key) if e["task"] == "NYM-3" for key in e["output"]}
     assert not [key for key in given if f'"{key}"' in text]
 
 
-def test_a_report_is_left_whole(season: Season, drawn: list[dict[str, Any]], tmp_path: Path) -> None:
-    results = write(Found(tuple(drawn), tuple(season.retests()), 2.0), TINY, tmp_path / "out", ABOUT)
+def test_a_report_is_left_whole(found: Found, tmp_path: Path) -> None:
+    results = write(found, TINY, tmp_path / "out", ABOUT)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.md", "results.json"]
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
-    assert results["n_subjects"] == 1
-    assert results["settings"]["seeds"] == results["seeds"] == [4]
+    assert (results["n_subjects"], results["n_trained"]) == (2, 2)
+    assert results["tasks"]["NYM-3"]["n_test"] == sum(one["tasks"]["NYM-3"]["n_test"] for one in found.subjects) > 0
+    assert results["retest"]["honest"]["n_pairs"] == len(found.retests)
+    assert results["settings"]["seeds"] == results["seeds"] == [2]
     assert (tmp_path / "out" / "report.md").read_text().startswith(f"# {results['verdict']}\n")
 
 
@@ -207,6 +222,7 @@ def test_a_plan_that_cannot_be_played_is_refused(changes: dict[str, Any], said: 
         (["--out", "taken"], "'taken' exists"),
         (["--out", "file/report"], "'file' is a file"),
         (["--store", "taken"], "choose another --store"),
+        (["--store", "postgresql://somewhere/idiolect"], "not a database"),
     ],
 )
 def test_the_command_says_what_is_wrong_before_any_work(

@@ -204,7 +204,7 @@ def test_a_server_that_was_gone_settles_what_was_running(table: Table, store: St
 def test_the_clock_goes_on_evenly_when_the_computers_time_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, steady = [1000.0], [50.0]
     monkeypatch.setattr("time.time", lambda: wall[0])
-    monkeypatch.setattr("time.monotonic", lambda: steady[0])
+    monkeypatch.setattr("idiolect.game.clock._steady", lambda: steady[0])
     clock = server_clock()
     wall[0], steady[0] = 400.0, 53.0
     assert clock() == 1003.0
@@ -450,3 +450,55 @@ def test_a_slip_may_be_mended_after_the_round(table: Table) -> None:
 def test_bicycle_is_prepared_once(store: Store) -> None:
     game = Game(store, words=BICYCLE)
     assert (game.prepare(), game.prepare()) == (1, 0)
+
+
+def test_a_correction_counts_like_an_answer(table: Table) -> None:
+    typo = table.play(table.player("typist"), "whel")
+    mended = table.game.rounds.accept_suggestion(typo.round.player, typo.round.round, 0)
+    assert mended.lines[0].key == "wheel"
+    with table.game.books.read() as books:
+        pairs = books.pairs(mended.round.prompt)  # type: ignore[arg-type]
+        assert "whel" not in pairs, "nobody gives it any more"
+        assert pairs["wheel"].n_players == 1
+        (prompt,) = books.prompts("mero")
+    counted = (prompt.n_players, prompt.n_rounds, prompt.score_sum)
+    with table.game.books.write() as books:
+        books.recount_prompts([prompt.key])
+        (again,) = books.prompts("mero")
+    assert (again.n_players, again.n_rounds, again.score_sum) == counted
+
+
+def test_an_answer_that_was_given_twice_survives_taking_one_back(table: Table) -> None:
+    me = table.player("me")
+    round = table.game.rounds.issue(me.key, mode="classic").round
+    table.game.rounds.start(me.key, round)
+    table.game.rounds.answer(me.key, round, 0, "wheel")
+    assert table.game.rounds.answer(me.key, round, 1, "wheels").status == "duplicate"
+    assert table.game.rounds.remove(me.key, round, 0)
+    assert [(line.key, line.status) for line in table.game.rounds.finish(me.key, round).lines] == [("wheel", "accepted")]
+
+
+def test_a_round_that_ran_out_is_of_the_day_it_was_played(table: Table) -> None:
+    me = table.player("me")
+    round = table.game.rounds.issue(me.key, mode="classic").round
+    table.game.rounds.start(me.key, round)
+    deadline = table.clock() + 20
+    table.clock.tick(3 * rules.DAY_S)
+    assert table.game.rounds.report(me.key, round).round.closed_at == deadline + rules.CLOSE_S
+
+
+def test_a_round_without_a_clock_lasts_a_day_from_its_start(table: Table) -> None:
+    me = table.player("me")
+    round = table.game.rounds.issue(me.key, mode="classic", timing="off").round
+    table.clock.tick(rules.IDLE_S - 1)
+    table.game.rounds.start(me.key, round)
+    table.clock.tick(3600)
+    assert table.game.rounds.close_overdue() == 0
+    table.clock.tick(rules.IDLE_S)
+    assert table.game.rounds.close_overdue() == 1
+
+
+def test_numbers_of_deleted_players_are_not_given_again(table: Table) -> None:
+    gone = table.player("gone")
+    table.game.accounts.delete(gone.key)
+    assert table.player("new").key > gone.key

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, wants_json
+from idiolect.cli.options import BaseOption, DeviceOption, DtypeOption, JsonOption, given, wants_json
 from idiolect.cli.output import duration, emit, private_folder, say
 from idiolect.cli.progress import stages
 from idiolect.errors import InputError
 
 KeepOption = Annotated[
-    Path | None, typer.Option("--store", metavar="FOLDER", help="Keep the stores here, in a new folder; else they are deleted.")
+    str | None, typer.Option("--store", metavar="FOLDER", help="Keep the stores here, in a new folder; else they are deleted.")
 ]
 
 
@@ -54,7 +54,7 @@ def study(
     plan = Plan(teachers, subjects, rounds, judge_rounds, tuple(read_seeds(seeds)), named, words)
     plan.check()
     _must_be_new(out_, "--out")
-    with _folder(store) as folder:
+    with _folder(store or given(ctx).store) as folder:
         loaded = loaded_base(ctx, base, device, dtype)
         settings = Settings()
         with stages() as shown:
@@ -72,15 +72,22 @@ def study(
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """Where the stores are made: a new folder that stays, or one that goes."""
+def _folder(keep: str | None) -> Iterator[Path]:
+    """Where the stores are made: a new folder that stays, or one that goes. Never a store that is there: in a study, programs
+    pass for people.
+
+    Raises:
+        InputError: it is no new folder.
+    """
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="idiolect-study-") as made:
             yield Path(made)
         return
-    _must_be_new(keep, "--store")
-    private_folder(keep)
-    yield keep
+    if "://" in keep:
+        raise InputError("a study makes stores of its own, in a folder: give a new folder with --store, not a database")
+    _must_be_new(Path(keep), "--store")
+    private_folder(Path(keep))
+    yield Path(keep)
 
 
 def _must_be_new(folder: Path, option: str) -> None:

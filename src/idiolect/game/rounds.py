@@ -18,6 +18,7 @@ from typing import Any, cast
 from idiolect.game import choosing, reports, score
 from idiolect.game.clock import Clock
 from idiolect.game.normalise import RELATIONS, Relation, normalise
+from idiolect.game.recounting import recount
 from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed, TooMany
 from idiolect.game.reports import Report
 from idiolect.game.rules import (
@@ -111,9 +112,10 @@ class Rounds:
             asked = {"relations": sorted(relations), "mode": mode}
             if wanted != "judge":
                 return self._issue_words(books, row, relation, wanted, pace, now, asked)
-        if (judging := self._judge(row, tuple(relations), pace)) is None:
-            return self.issue(player, relations, "classic", timing)
+        judging = self._judge(row, tuple(relations), pace)
         with self._books.write() as books:
+            if judging is None:
+                return self._issue_words(books, row, relation, "classic", pace, now, asked)
             books.change_round(judging.key, flags=canonical_json({**judging.flags, "asked": asked}))
         return judging
 
@@ -124,7 +126,7 @@ class Rounds:
         if before.started_at is None:
             books.change_round(before.key, closed_at=now, close_reason="abandoned")
         elif is_over(before, now):
-            self._close(books, before, player, "expired", now)
+            self._close(books, before, player, "expired", _ended(before, now))
         else:
             raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
 
@@ -197,9 +199,18 @@ class Rounds:
             return self._take(books, row, seq, text, ms, pasted, now)
 
     def remove(self, player: int, round: str, seq: int) -> bool:
-        """Take an answer back while the round is open; whether there was one."""
+        """Take an answer back while the round is open; whether there was one. The same answer given again later counts then."""
         with self._books.write() as books:
-            return books.remove_answer(self._running(books, player, round).key, seq)
+            row = self._running(books, player, round)
+            before = books.answers(row.key)
+            gone = next((answer for answer in before if answer.seq == seq), None)
+            if gone is None:
+                return False
+            books.remove_answer(row.key, seq)
+            again = next((a for a in before if a.status == "duplicate" and a.key == gone.key), None)
+            if gone.status == "accepted" and again is not None:
+                books.change_answer(again.key_, {"status": "accepted"})
+            return True
 
     def entered(self, player: int, round: str) -> list[AnswerRow]:
         """What has arrived so far."""
@@ -242,7 +253,7 @@ class Rounds:
             review=read.review,
             pasted=pasted,
         )
-        return Entered(seq, status, read.display)
+        return Entered(seq, status, _kept(read.display))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -299,7 +310,7 @@ class Rounds:
                 if row.started_at is None:
                     books.change_round(row.key, closed_at=now, close_reason="abandoned")
                 else:
-                    self._close(books, row, books.player(row.player), "expired", now)
+                    self._close(books, row, books.player(row.player), "expired", _ended(row, now))
         return len(over)
 
     def _close(self, books: Books, row: RoundRow, player: PlayerRow, reason: str, now: float) -> None:
@@ -342,7 +353,7 @@ class Rounds:
 
     def _score(self, books: Books, row: RoundRow, word: BaseWord, prompt: PromptRow, answers: Sequence[AnswerRow]) -> int:
         """Score a closed round for the first time, and keep what came out."""
-        given = books.given(prompt.key, row.player)
+        given = books.given(prompt.key, row.player, before=row.closed_at)
         scored = self._scored(books, row, word, prompt, answers, reports.merged(given)[0])
         self._keep(books, answers, scored)
         final = None if row.mode != "my_view" and given.n_real < score.MIN_OTHERS else scored.total
@@ -413,7 +424,7 @@ class Rounds:
             with self._books.write() as books:
                 row = self._own(books, player, round)
                 if row.closed_at is None:
-                    self._close(books, row, books.player(player), "expired", now)
+                    self._close(books, row, books.player(player), "expired", _ended(row, now))
         with self._books.read() as books:
             row = self._own(books, player, round)
             if row.closed_at is None or row.mode == "judge" or row.close_reason in ("skipped", "abandoned"):
@@ -447,7 +458,7 @@ class Rounds:
             values = {"key": read.key, "display": read.display, "status": read.status, "oov": read.oov, "review": read.review}
             books.change_answer(answer.key_, values | dict.fromkeys(("agree", "seed", "rare", "points"), 0))
             self._rescore(books, row, word, prompt, now)
-            books.recount_players(prompt.key, [answer.key, read.key])
+            recount(books, [prompt.key], now)
         return self.report(player, round)
 
     def _rescore(self, books: Books, row: RoundRow, word: BaseWord, prompt: PromptRow, now: float) -> None:
@@ -458,10 +469,9 @@ class Rounds:
         given = books.given(prompt.key, row.player, before=row.settled_at or row.closed_at)
         scored = self._scored(books, row, word, prompt, answers, reports.merged(given)[0])
         self._keep(books, answers, scored)
-        if row.score_final is None:
-            books.change_round(row.key, score_provisional=max(scored.total, row.score_provisional or 0))
-        else:
-            books.change_round(row.key, score_final=max(scored.total, row.score_final))
+        column = "score_provisional" if row.score_final is None else "score_final"
+        better = max(scored.total, getattr(row, column) or 0)
+        books.change_round(row.key, n_accepted=len(accepted), counts=row.counts and bool(accepted), **{column: better})
 
     def current(self, player: int) -> RoundRow | None:
         """The player's open round, unless its time is over."""
@@ -522,8 +532,13 @@ def is_late(row: RoundRow, now: float) -> bool:
 def is_over(row: RoundRow, now: float) -> bool:
     """Whether nothing that arrives now would count any more, so that the round may be closed."""
     if row.deadline_at is None:
-        return now > row.served_at + IDLE_S
+        return now > (row.started_at or row.served_at) + IDLE_S
     return now > row.deadline_at + GRACE_S
+
+
+def _ended(row: RoundRow, now: float) -> float:
+    """When a round that nobody finished was over: on the day it was played, however long the server was gone."""
+    return now if row.deadline_at is None else min(now, row.deadline_at + CLOSE_S)
 
 
 def _kept(text: str) -> str:

@@ -137,8 +137,8 @@ def _verdict(subjects: Sequence[Results], tasks: Mapping[str, Results]) -> str:
     clear = [task for task, one in tasks.items() if all((one[gain]["low"] or 0) > 0 for gain in GAINS)]
     whole = ", ".join(clear) if clear else "no task"
     return (
-        f"An adapter was offered to {offered} of {n} simulated players ({by_task}); on average over players, adapters are clearly "
-        f"above both most people and the shared adapter in {whole}"
+        f"An adapter was offered to {offered} of {n} simulated players ({by_task}); on average over players, adapters are "
+        f"clearly above both most people and the shared adapter in {whole}"
     )
 
 

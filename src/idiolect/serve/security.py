@@ -22,11 +22,10 @@ import secrets
 import traceback
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -191,12 +190,8 @@ class _Out:
 
 def _seat_of(scope: Scope) -> Seat:
     """The seat that the browser sent, or a new one."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load("; ".join(Headers(scope=scope).getlist("cookie")))
-    except CookieError:
-        return Seat()
-    sent = cookies[COOKIE].value if COOKIE in cookies else ""
+    # Leniently, as browsers send them: others' cookies, of another port of this machine say, may be anything.
+    sent = cookie_parser("; ".join(Headers(scope=scope).getlist("cookie"))).get(COOKIE, "")
     return Seat(sent, issued=False) if _SEAT.fullmatch(sent) else Seat()
 
 

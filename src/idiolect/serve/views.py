@@ -486,7 +486,7 @@ class ModReport:
 
 @dataclass(frozen=True)
 class ModWord:
-    """A display form that waits to be shown to others. Decisions: show, hide, block."""
+    """A display form that waits to be shown to others. Decisions: show, block, slur."""
 
     id: str
     relation: Relation

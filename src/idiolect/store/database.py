@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -29,14 +31,21 @@ _PG_WAITED_TOO_LONG = ("55P03", "40P01", "57014")  # lock timeout, deadlock, sta
 class Database:
     """An engine and how to use it: short read transactions, and write transactions that wait for their turn.
 
+    Writers of one process queue here, before any of them takes a connection: SQLite has them sleep longer and longer between
+    tries, and PostgreSQL's lock is waited for on a connection that readers then lack. Other processes are the database's to
+    keep apart.
+
     Args:
         engine: made by `sqlite` or `postgres`.
         place: what messages call this store; holds no password.
+        timeout_s: how long a writer waits for its turn.
     """
 
-    def __init__(self, engine: Engine, place: str) -> None:
+    def __init__(self, engine: Engine, place: str, timeout_s: float) -> None:
         self.engine = engine
         self.place = place
+        self._timeout_s = timeout_s
+        self._turns = {area: threading.Lock() for area in ("", *get_args(Area))}
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,16 +65,30 @@ class Database:
         Raises:
             StoreBusy: if another writer does not finish in time.
         """
+        ordered = sorted(areas, reverse=True)  # one order for all, so that no two writers wait for each other
         with (
+            self._turn(ordered),
             self.guarded(),
             self.engine.connect() as raw,
             raw.execution_options(writes=True) as connection,
             connection.begin(),
         ):
-            for area in sorted(areas, reverse=True):  # one order for all, so that no two writers wait for each other
+            for area in ordered:
                 if not self.is_sqlite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": seed_of("idiolect", area)})
             yield connection
+
+    @contextmanager
+    def _turn(self, areas: Sequence[Area]) -> Iterator[None]:
+        """This thread's turn among those of the process to write in these areas; on SQLite, to write at all."""
+        ends = time.monotonic() + self._timeout_s
+        with ExitStack() as held:
+            for area in ("",) if self.is_sqlite else areas:
+                turn = self._turns[area]
+                if not turn.acquire(timeout=max(0.0, ends - time.monotonic())):
+                    raise _busy(self.place)
+                held.callback(turn.release)
+            yield
 
     def scrub(self) -> bool:
         """Empty SQLite's write-ahead log, where deleted rows live on; False if a reader keeps it from being emptied."""
@@ -141,7 +164,7 @@ def sqlite(path: Path, *, timeout_s: float) -> Database:
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    database = Database(engine, str(path.parent))
+    database = Database(engine, str(path.parent), timeout_s)
     _use_wal(database, path)
     return database
 
@@ -174,7 +197,7 @@ def postgres(location: str, *, timeout_s: float) -> Database:
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"options": options})
     except ImportError:
         raise DependencyMissing("PostgreSQL needs psycopg; install it: pip install 'idiolect[postgres]'") from None
-    return Database(engine, url.render_as_string(hide_password=True))
+    return Database(engine, url.render_as_string(hide_password=True), timeout_s)
 
 
 def _postgres_url(location: str) -> URL:
@@ -221,9 +244,13 @@ def _translated(error: SQLAlchemyError, place: str) -> StoreError:
     if type(original).__module__ == "sqlite3":  # names tables and columns, never values
         reason = str(original)
     if "locked" in reason or state in _PG_WAITED_TOO_LONG:
-        return StoreBusy(f"the store at {place} is busy: another process is writing to it; wait for it and try again")
+        return _busy(place)
     if "unable to open" in reason or (original is not None and state is None and "sqlite3" not in type(original).__module__):
         return StoreError(f"the store at {place} cannot be reached ({reason}); is its server running, its folder there?")
     if "full" in reason or state == "53100":
         return StoreError(f"the disk of the store at {place} is full; nothing was changed; free some space and try again")
     return StoreError(f"the store at {place} failed ({reason}); nothing was changed")
+
+
+def _busy(place: str) -> StoreBusy:
+    return StoreBusy(f"the store at {place} is busy: somebody else is writing to it; wait for it and try again")

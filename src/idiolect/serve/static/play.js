@@ -76,6 +76,7 @@ function startAnswers() {
   const add = document.getElementById("add");
   const list = document.getElementById("entered");
   const unsent = new Map();
+  const places = new Map();
   let seq = data.next_seq;
   let pasted = false;
 
@@ -108,7 +109,10 @@ function startAnswers() {
       const reply = await post(answer);
       if (!reply.ok) return;
       unsent.delete(answer.seq);
-      mark(item, text, (await reply.json()).status);
+      const taken = await reply.json();
+      places.set(answer.seq, taken.seq); // another window may have used this number
+      seq = Math.max(seq, taken.seq + 1);
+      mark(item, text, taken.status);
     } catch {
       // It stays unsent, and goes along with Done.
     }
@@ -150,7 +154,7 @@ function startAnswers() {
   function remove(item, number, text) {
     if (over) return;
     unsent.delete(number);
-    post({ seq: number, remove: true }).catch(() => say(`${text} could not be removed`));
+    post({ seq: places.get(number) ?? number, remove: true }).catch(() => say(`${text} could not be removed`));
     item.remove();
     box.focus();
     say(`${text} removed`);

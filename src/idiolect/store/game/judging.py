@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, bindparam, case, func, or_, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PairRow
@@ -74,6 +74,32 @@ def shareable() -> ColumnElement[bool]:
     return or_(seen, and_(c.decided == "shown", c.state != "blocked"))
 
 
+def kept_back() -> ColumnElement[bool]:
+    """Pairs that a moderator blocked, or that wait for one."""
+    c = pairs.c
+    return or_(c.state == "blocked", and_(c.review == 1, c.decided.is_distinct_from("shown")))
+
+
+def voted() -> FromClause:
+    """Judgements with their rounds and players, for what follows to choose from."""
+    return judgements.join(rounds, rounds.c.id == judgements.c.round).join(players, players.c.id == judgements.c.player)
+
+
+def is_over() -> ColumnElement[bool]:
+    """Rounds that were played to their end."""
+    return rounds.c.close_reason.in_(("finished", "expired"))
+
+
+def is_cast() -> tuple[ColumnElement[bool], ...]:
+    """Verdicts that stand: their round was played to its end. Before that a verdict can be changed, or skipped with its round."""
+    return is_over(), judgements.c.verdict.is_not(None)
+
+
+def is_vote() -> tuple[ColumnElement[bool], ...]:
+    """Verdicts that count for a pair: those that stand, of real players, and not on gold."""
+    return *is_cast(), judgements.c.kind.not_in(GOLD), players.c.kind != "simulated"
+
+
 def _trust() -> ColumnElement[float]:
     return (players.c.trust_a / (players.c.trust_a + players.c.trust_b)).label("trust")
 
@@ -136,6 +162,12 @@ class JudgeBook(Ledger):
         c = judgements.c
         return {(prompt, key) for prompt, key in self.connection.execute(select(c.prompt, c.key).where(c.player == player))}
 
+    def has_judged(self, player: int, prompt: int, key: str) -> bool:
+        """Whether the player judged this pair in a round that is over."""
+        c = judgements.c
+        query = select(c.id).select_from(voted()).where(c.player == player, c.prompt == prompt, c.key == key, *is_cast())
+        return self.connection.execute(query).first() is not None
+
     def own_pairs(self, player: int, relation: str) -> set[Pair]:
         """Pairs that the player made by an accepted answer."""
         c = rounds.c
@@ -196,8 +228,8 @@ class JudgeBook(Ledger):
     def votes(self, wanted: Collection[Pair]) -> list[VoteRow]:
         """Verdicts that count on these pairs."""
         c = judgements.c
-        query = select(c.player, c.prompt, c.key, c.verdict, _trust()).select_from(_voted())
-        found = self.connection.execute(query.where(*_is_vote(), trusted(), _among(wanted, c.prompt, c.key)).order_by(c.id))
+        query = select(c.player, c.prompt, c.key, c.verdict, _trust()).select_from(voted())
+        found = self.connection.execute(query.where(*is_vote(), trusted(), _among(wanted, c.prompt, c.key)).order_by(c.id))
         return [VoteRow(*row) for row in found if (row.prompt, row.key) in wanted]
 
     def givers(self, wanted: Collection[Pair]) -> list[GiverRow]:
@@ -227,7 +259,7 @@ class JudgeBook(Ledger):
     def all_votes(self) -> list[tuple[int, int, str, str]]:
         """(player, prompt, key, yes or no) of every vote of real players, trusted or not."""
         c = judgements.c
-        query = select(c.player, c.prompt, c.key, c.verdict).select_from(_voted()).where(*_is_vote(), c.verdict != "unsure")
+        query = select(c.player, c.prompt, c.key, c.verdict).select_from(voted()).where(*is_vote(), c.verdict != "unsure")
         return [
             (player, prompt, key, verdict) for player, prompt, key, verdict in self.connection.execute(query.order_by(c.id))
         ]
@@ -268,17 +300,3 @@ class JudgeBook(Ledger):
 def _among(wanted: Collection[Pair], prompt: ColumnElement[int], key: ColumnElement[str]) -> ColumnElement[bool]:
     """Pairs of these base words and these answers: all that are wanted, and some more, for an index to find."""
     return and_(prompt.in_(sorted({p for p, _ in wanted})), key.in_(sorted({k for _, k in wanted})))
-
-
-def _voted() -> Any:
-    return judgements.join(rounds, rounds.c.id == judgements.c.round).join(players, players.c.id == judgements.c.player)
-
-
-def _is_vote() -> tuple[ColumnElement[bool], ...]:
-    c = judgements.c
-    return (
-        rounds.c.close_reason.in_(("finished", "expired")),
-        c.verdict.is_not(None),
-        c.kind.not_in(GOLD),
-        players.c.kind != "simulated",
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, select
 
+from idiolect.store.game.judging import is_over
 from idiolect.store.game.ledger import Ledger
 from idiolect.store.game.tables import (
     answers,
@@ -31,21 +32,24 @@ class OwningBook(Ledger):
     def own_rows(self, player: int, kind: str, after: int) -> list[dict[str, Any]]:
         """A page of everything of one kind that is kept about a player, for their own export; empty at the end.
 
+        A round comes once its base word was shown, and judgements once theirs is over: what is still to be asked, and which
+        pairs are there to check the player, is no data about the player yet, and would give the game away.
+
         Args:
             kind: "rounds", "judgements", "passes", "challenges", "complaints", "notices", "sessions" or "portraits".
             after: `row` of the last one that was read; 0 to begin.
         """
         return _OWN[kind](self, player, after)
 
-    def _own(self, table: Table, player: int, after: int) -> list[dict[str, Any]]:
+    def _own(self, table: Table, player: int, after: int, *where: ColumnElement[bool]) -> list[dict[str, Any]]:
         c = table.c
         names = (prompts.c.prompt.label("prompt_"),) if "prompt" in c else ()
         query = select(table, *names).select_from(table.outerjoin(prompts, prompts.c.id == c.prompt) if names else table)
-        found = self.connection.execute(query.where(c.player == player, c.id > after).order_by(c.id).limit(_PAGE)).all()
-        return [_plain(row) for row in found]
+        mine = (c.player == player, c.id > after, *where)
+        return [_plain(row) for row in self.connection.execute(query.where(*mine).order_by(c.id).limit(_PAGE)).all()]
 
     def _own_rounds(self, player: int, after: int) -> list[dict[str, Any]]:
-        page = self._own(rounds, player, after)
+        page = self._own(rounds, player, after, rounds.c.started_at.is_not(None))
         given: dict[int, list[dict[str, Any]]] = {}
         query = (
             select(answers).where(answers.c.round.in_([one["row"] for one in page])).order_by(answers.c.round, answers.c.seq)
@@ -54,6 +58,11 @@ class OwningBook(Ledger):
             one = _plain(row)
             given.setdefault(row.round, []).append({name: one[name] for name in one if name not in ("row", "round")})
         return [{**one, "answers": given.get(one["row"], [])} for one in page]
+
+    def _own_judgements(self, player: int, after: int) -> list[dict[str, Any]]:
+        over = judgements.c.round.in_(select(rounds.c.id).where(rounds.c.player == player, is_over()))
+        page = self._own(judgements, player, after, over, judgements.c.verdict.is_not(None))
+        return [{name: value for name, value in one.items() if name != "round"} for one in page]
 
     def _own_pairs(self, table: Table, player: int, after: int) -> list[dict[str, Any]]:
         """Challenges and complaints, with the pair that they are about."""
@@ -90,9 +99,7 @@ def _plain(row: Any) -> dict[str, Any]:
 
 _OWN = {
     "rounds": OwningBook._own_rounds,
-    "judgements": lambda book, player, after: [
-        {name: value for name, value in one.items() if name != "round"} for one in book._own(judgements, player, after)
-    ],
+    "judgements": OwningBook._own_judgements,
     "passes": lambda book, player, after: book._own(passes, player, after),
     "challenges": lambda book, player, after: book._own_pairs(challenges, player, after),
     "complaints": lambda book, player, after: book._own_pairs(complaints, player, after),

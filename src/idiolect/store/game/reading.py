@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
+from idiolect.store.game.judging import is_cast, kept_back, voted
 from idiolect.store.game.ledger import record
 from idiolect.store.game.owning import OWN_KINDS as OWN_KINDS
 from idiolect.store.game.owning import OwningBook
@@ -19,7 +20,7 @@ from idiolect.store.game.portraits import PortraitBook
 from idiolect.store.game.publishing import PublishingBook
 from idiolect.store.game.records import AnswerRow, RoundRow
 from idiolect.store.game.rounds import trusted
-from idiolect.store.game.tables import answers, judgements, players, prompts, rounds
+from idiolect.store.game.tables import answers, judgements, pairs, players, prompts, rounds
 
 _PAGE = 200
 
@@ -79,16 +80,19 @@ class ReadingBook(OwningBook, PublishingBook, PortraitBook):
                 yield PlayedRow(read, row.name, tuple(given.get(row.id, ())))
 
     def judged(self, player: int) -> Iterator[JudgedRow]:
-        """A player's judgements, oldest first, gold ones too."""
+        """A player's judgements of rounds that are over, oldest first, gold ones too.
+
+        Pairs are left out that a moderator blocked since, or that wait for one: words of others that nobody is shown.
+        """
         c = judgements.c
+        pair = and_(pairs.c.prompt == c.prompt, pairs.c.key == c.key)
         query = (
             select(
                 c.id.label("key_"), rounds.c.round, c.prompt, prompts.c.prompt.label("name"), prompts.c.relation,
                 rounds.c.timing, rounds.c.flags, c.key, c.seq, c.kind, c.verdict, c.judged_at, c.ms,
             )
-            .join(rounds, rounds.c.id == c.round)
-            .join(prompts, prompts.c.id == c.prompt)
-            .where(c.player == player, c.verdict.is_not(None), c.judged_at.is_not(None))
+            .select_from(voted().join(prompts, prompts.c.id == c.prompt).outerjoin(pairs, pair))
+            .where(c.player == player, c.judged_at.is_not(None), *is_cast(), or_(pairs.c.id.is_(None), ~kept_back()))
             .order_by(c.judged_at, c.id)
         )  # fmt: skip
         for page in self._pages(query):
@@ -112,11 +116,11 @@ class ReadingBook(OwningBook, PublishingBook, PortraitBook):
     # -- what others say -------------------------------------------------------------------------------------------
 
     def votes_before(self, prompt: int, key: str, without: int | None, before: float | None = None) -> Votes:
-        """How trusted players judged a pair, gold or not.
+        """How trusted players judged a pair, gold or not, in rounds that are over.
 
         Args:
             without: a player who is left out.
-            before: only what was judged before this time.
+            before: only rounds that were closed before this time.
         """
         return self._votes([judgements.c.prompt == prompt, judgements.c.key == key], without, before)
 
@@ -127,11 +131,11 @@ class ReadingBook(OwningBook, PublishingBook, PortraitBook):
 
     def _votes(self, where: list[ColumnElement[bool]], without: int | None, before: float | None) -> Votes:
         c = judgements.c
-        where = [*where, c.verdict.in_(("yes", "no")), trusted()]
+        where = [*where, *is_cast(), c.verdict.in_(("yes", "no")), trusted()]
         where += [c.player != without] if without is not None else []
-        where += [c.judged_at < before] if before is not None else []
+        where += [rounds.c.closed_at < before] if before is not None else []
         simulated = case((players.c.kind == "simulated", 1), else_=0)
-        query = select(c.verdict, simulated, func.count()).join(players, players.c.id == c.player).where(*where)
+        query = select(c.verdict, simulated, func.count()).select_from(voted()).where(*where)
         found = {(v, s): n for v, s, n in self.connection.execute(query.group_by(c.verdict, simulated))}
         return Votes(*(found.get(kind, 0) for kind in (("yes", 0), ("no", 0), ("yes", 1), ("no", 1))))
 

@@ -88,7 +88,8 @@ class RoundBook(Ledger):
     def overdue(self, before: float, served_before: float) -> list[RoundRow]:
         """Open rounds whose deadline is over, or that were handed out long ago and have none."""
         c = rounds.c
-        over = (c.deadline_at < before) | (c.deadline_at.is_(None) & (c.served_at < served_before))
+        idle = func.coalesce(c.started_at, c.served_at) < served_before
+        over = (c.deadline_at < before) | (c.deadline_at.is_(None) & idle)
         return [_round(row) for row in self.connection.execute(select(rounds).where(c.closed_at.is_(None), over))]
 
     def change_round(self, key: int, **values: Any) -> None:

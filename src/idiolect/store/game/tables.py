@@ -10,7 +10,8 @@
     removals, releases, audit, limits     nobody's: who left (when, not who), what was published, what moderators did, rates
 
 A player who agrees to it is a person too: their rounds become items of that person's history, and whoever deletes the person
-deletes the player. Times are seconds since 1970, UTC; truth values are 0 and 1. What is counted of a pair (players, votes,
+deletes the player. Times are seconds since 1970, UTC; truth values are 0 and 1. Rows of players, rounds and pairs never get the
+number of one that was deleted, so that whoever holds a number holds the same row. What is counted of a pair (players, votes,
 state) can always be counted again from answers and judgements.
 """
 
@@ -68,10 +69,13 @@ players = Table(
     Column("trust_b", Float(53), nullable=False, server_default="1"),
     Column("state", Name, nullable=False, server_default="ok"),
     _flag("moderator"),
+    # Where they came from first: a keyed hash of the network; null where it says nothing (this machine's own).
+    Column("origin", Name),
     _key("person", "people", nullable=True),
     CheckConstraint("kind IN ('guest', 'account', 'simulated')", name="ck_game_players_kind"),
     CheckConstraint("state IN ('ok', 'limited', 'banned')", name="ck_game_players_state"),
     CheckConstraint("(kind = 'account') = (password IS NOT NULL)", name="ck_game_players_password"),
+    sqlite_autoincrement=True,
 )
 Index("ix_game_players_person", players.c.person, unique=True)
 Index("ix_game_players_kind", players.c.kind, players.c.created)
@@ -136,6 +140,7 @@ rounds = Table(
     Column("flags", Text, nullable=False, server_default="{}"),
     CheckConstraint("mode IN ('classic', 'fresh', 'judge', 'my_view')", name="ck_game_rounds_mode"),
     CheckConstraint("(closed_at IS NULL) = (close_reason IS NULL)", name="ck_game_rounds_closed"),
+    sqlite_autoincrement=True,
 )
 Index("ix_game_rounds_prompt", rounds.c.prompt, rounds.c.closed_at)
 Index(
@@ -211,6 +216,7 @@ pairs = Table(
     Column("p_valid", Float(53), nullable=False, server_default="0.5"),
     UniqueConstraint("prompt", "key", name="uq_game_pairs_prompt_key"),
     CheckConstraint("state IN ('candidate', 'validated', 'rejected', 'blocked')", name="ck_game_pairs_state"),
+    sqlite_autoincrement=True,
 )
 Index("ix_game_pairs_state", pairs.c.state, pairs.c.n_players)
 
@@ -318,7 +324,7 @@ audit = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     _time("at"),
-    Column("actor", Name, nullable=False),  # a moderator's handle, or "rules"
+    Column("actor", Name, nullable=False),  # "player" and a row, or "rules"
     Column("action", Name, nullable=False),
     Column("subject", Name, nullable=False),  # e.g. "pair 12", never words
     Column("detail", Text, nullable=False, server_default=""),

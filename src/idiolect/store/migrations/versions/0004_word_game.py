@@ -39,10 +39,12 @@ def upgrade() -> None:
         sa.Column("trust_b", sa.Float(53), nullable=False, server_default="1"),
         sa.Column("state", Name, nullable=False, server_default="ok"),
         sa.Column("moderator", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("origin", Name),
         sa.Column("person", RowId, sa.ForeignKey("people.id", ondelete="CASCADE")),
         sa.CheckConstraint("kind IN ('guest', 'account', 'simulated')", name="ck_game_players_kind"),
         sa.CheckConstraint("(kind = 'account') = (password IS NOT NULL)", name="ck_game_players_password"),
         sa.CheckConstraint("state IN ('ok', 'limited', 'banned')", name="ck_game_players_state"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_game_players_kind", "game_players", ["kind", "created"])
     op.create_index("ix_game_players_person", "game_players", ["person"], unique=True)
@@ -100,6 +102,7 @@ def upgrade() -> None:
         sa.Column("flags", sa.Text, nullable=False, server_default="{}"),
         sa.CheckConstraint("(closed_at IS NULL) = (close_reason IS NULL)", name="ck_game_rounds_closed"),
         sa.CheckConstraint("mode IN ('classic', 'fresh', 'judge', 'my_view')", name="ck_game_rounds_mode"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_game_rounds_closed", "game_rounds", ["closed_at"])
     op.create_index(
@@ -173,6 +176,7 @@ def upgrade() -> None:
         sa.Column("p_valid", sa.Float(53), nullable=False, server_default="0.5"),
         sa.CheckConstraint("state IN ('candidate', 'validated', 'rejected', 'blocked')", name="ck_game_pairs_state"),
         sa.UniqueConstraint("prompt", "key", name="uq_game_pairs_prompt_key"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_game_pairs_state", "game_pairs", ["state", "n_players"])
     op.create_table(
