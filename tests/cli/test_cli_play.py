@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -183,6 +184,23 @@ def test_browser_is_opened_at_the_address(run: Run, store: Path, monkeypatch: py
     result = run("play", "--port", "0", "--crowd", "0", "--store", store)
     assert opened[0] in result.stdout
     assert opened[0].startswith("http://127.0.0.1:")
+
+
+def test_the_store_is_in_no_words_of_a_command(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str | None, tuple[str, ...] | None]] = []
+
+    def server_of() -> play.Server:
+        return lambda game, place, contact, listening, drawing: seen.append((os.environ.get("IDIOLECT_STORE"), drawing))
+
+    monkeypatch.setattr(play, "_server_of", server_of)
+    monkeypatch.setenv("IDIOLECT_STORE", "somewhere else")
+    result = run("--store", str(store), "serve", "--port", "0", "--crowd", "0")
+    assert result.exit_code == 0, result.output
+    ((place, command),) = seen
+    assert place == str(store)
+    assert command is not None
+    assert not any(str(store) in word for word in command)
+    assert os.environ["IDIOLECT_STORE"] == "somewhere else"
 
 
 def test_company_is_made_once(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

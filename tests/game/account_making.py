@@ -53,13 +53,14 @@ def words() -> Vocabulary:
 
 @dataclass
 class Desk:
-    """`broken`: what forgetting raises, as long as it is set."""
+    """`broken`: what forgetting raises, as long as it is set. `read_by_others`: wiping does not come to an end."""
 
     store: Store
     clock: Hand = field(default_factory=Hand)
     hasher: Counting = field(default_factory=Counting)
     broken: Exception | None = None
     n_scrubbed: int = 0
+    read_by_others: bool = False
 
     def __post_init__(self) -> None:
         self.game = Game(self.store, clock=self.clock, rng=Random(0), words=words())
@@ -78,8 +79,9 @@ class Desk:
             raise self.broken
         self.store.delete_person(person)
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         self.n_scrubbed += 1
+        return not self.read_by_others
 
     def play(self, player: PlayerRow, *texts: str) -> int:
         """A whole round; the base word."""

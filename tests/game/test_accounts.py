@@ -18,9 +18,12 @@ from idiolect.game.passwords import RESERVED, Passwords, check_password, checked
 from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, NotYours, WrongLogin
 from idiolect.game.validity import refresh
 from idiolect.game.vocabulary import vocabulary
+from idiolect.store.records import Parent
 from idiolect.store.store import Store
+from idiolect.types import AdapterManifest
 
 LEXICON = vocabulary().lexicon
+AGREED = Wish(aggregate=True, personal=True, adult=True)
 
 
 @pytest.fixture
@@ -145,6 +148,24 @@ def test_failed_sign_up_leaves_nothing(desk: Desk) -> None:
     row = desk.row(guest)
     assert row == guest
     desk.accounts.sign_up(None, "Ada", PASSWORD)
+
+
+def test_two_sign_ups_of_one_guest_make_one_account(desk: Desk) -> None:
+    guest = desk.accounts.guest()
+    desk.accounts.sign_up(guest, "Ada", PASSWORD)
+    with pytest.raises(NotAllowed):
+        desk.accounts.sign_up(guest, "Eve", PASSWORD)  # a second tab, which saw the guest
+    row = desk.row(guest)
+    assert row is not None
+    assert row.handle == "Ada"
+
+
+def test_guest_who_is_gone_by_now_signs_up_as_somebody_new(desk: Desk) -> None:
+    guest = desk.accounts.guest()
+    desk.accounts.delete(guest.key)
+    made = desk.accounts.sign_up(guest, "Ada", PASSWORD)
+    assert (made.kind, made.handle) == ("account", "Ada")
+    assert made.player != guest.player
 
 
 def test_log_in_by_any_spelling_of_the_handle(desk: Desk) -> None:
@@ -275,6 +296,19 @@ def test_evidence_about_the_guest_counts_for_the_account(desk: Desk) -> None:
     assert (merged.trust_a, merged.trust_b) == (7, 7)
 
 
+def test_standing_follows_from_the_evidence_of_both(desk: Desk) -> None:
+    account = desk.accounts.sign_up(None, "Ada", PASSWORD)
+    prompts = {desk.play(account, "wheel") for _ in range(4)}
+    guest = desk.accounts.guest()
+    with desk.game.books.write() as books:
+        books.add_trust(guest.key, b=2.5)  # four to three and a half: trusted, and so is the account
+        books.add_trust(account.key, b=2.0)
+    merged = desk.accounts.log_in(guest, "Ada", PASSWORD)
+    assert (merged.trust_a, merged.trust_b, merged.state) == (4, 5.5, "limited")
+    with desk.game.books.read() as books:
+        assert {books.pairs(prompt)["wheel"].n_players for prompt in prompts} == {0}
+
+
 @pytest.mark.parametrize("state", ["limited", "banned"])
 def test_nobody_leaves_a_bad_name_behind_by_logging_in(desk: Desk, state: str) -> None:
     desk.accounts.sign_up(None, "Ada", PASSWORD)
@@ -324,11 +358,59 @@ def test_taking_the_personal_consent_back_forgets_the_history_and_keeps_the_play
     person = desk.history(player)
     assert desk.store.has_person(person)
     desk.accounts.change(player.key, Wish(personal=False))
+    assert desk.store.has_person(person)  # nobody's request waits for that
+    assert desk.accounts.finish_leaving() == 0
     assert not desk.store.has_person(person)
     row = desk.row(player)
     assert row is not None
     assert row.person is None
     assert desk.accounts.standing(player.key).n_rounds == 1
+
+
+def test_consent_given_again_while_the_history_is_still_there_keeps_the_account(desk: Desk) -> None:
+    player = desk.accounts.sign_up(None, "Ada", PASSWORD, AGREED)
+    desk.play(player, "wheel")
+    person = desk.game.histories.sync(player.key).person
+    desk.broken = StoreBusy("training holds the store")
+    desk.accounts.change(player.key, Wish(personal=False))
+    desk.accounts.change(player.key, Wish(personal=True))
+    with pytest.raises(StoreBusy):
+        desk.game.histories.sync(player.key)
+    desk.accounts.change(player.key, Wish(personal=False))
+    desk.accounts.change(player.key, Wish(personal=True))
+    assert desk.accounts.finish_leaving() == 1
+    desk.broken = None
+    assert desk.accounts.finish_leaving() == 0
+    assert desk.row(player) is not None
+    assert not desk.store.has_person(person)
+    assert desk.game.histories.sync(player.key).n_new == 1
+    assert desk.accounts.standing(player.key).n_rounds == 1
+
+
+def test_who_takes_the_aggregate_consent_back_has_taught_nothing(desk: Desk) -> None:
+    teacher, other = (desk.accounts.sign_up(None, name, PASSWORD, AGREED) for name in ("Ada", "Eve"))
+    desk.play(teacher, "wheel")
+    people = [desk.game.histories.sync(player.key).person for player in (teacher, other)]
+    shared = AdapterManifest("task", "NYM-1", "base", "base", 2, 4.0, ("q_proj",))
+    digest = desk.store.publish(shared, b"weights", parents=[Parent("person", people[0], people[0])])
+    own = AdapterManifest("user", "NYM-1", "base", "base", 2, 4.0, ("q_proj",), user_id=people[1], task_adapter=digest)
+    desk.store.publish(own, b"more weights")
+    for player in (teacher, other):
+        with desk.game.books.write() as books:
+            books.put_portrait(player.key, "done", 1.0, {"trained": True})
+    desk.accounts.change(other.key, Wish(aggregate=False))  # taught nobody: what they have stays
+    with desk.game.books.read() as books:
+        assert books.leaving() == []
+    desk.accounts.change(teacher.key, Wish(aggregate=False))
+    with desk.game.books.read() as books:
+        assert books.leaving() == [people[0]]
+        assert teacher.key not in books.consenting()
+        portrait = books.portrait(teacher.key)
+    assert portrait is not None
+    assert (portrait.state, portrait.body) == ("waiting", {})
+    assert desk.accounts.finish_leaving() == 0
+    assert desk.row(teacher) is not None
+    assert desk.game.histories.sync(teacher.key).n_new == 1  # their own consent holds
 
 
 # -- leaving -------------------------------------------------------------------------------------------------------------
@@ -385,6 +467,47 @@ def test_validated_pair_is_none_any_more_when_those_who_gave_it_leave(desk: Desk
         assert {books.pairs(prompt)["wheel"].state for prompt in prompts} == {"candidate"}
 
 
+def test_coming_and_going_gains_no_trust(desk: Desk) -> None:
+    players = [desk.accounts.guest() for _ in range(2)]
+    for player in players:
+        for _ in range(4):
+            desk.play(player, "wheel")
+    found = []
+    for _ in range(3):
+        third = desk.accounts.guest()
+        for _ in range(4):
+            desk.play(third, "wheel")
+        found.append(desk.row(players[0]))
+        desk.accounts.delete(third.key)
+        found.append(desk.row(players[0]))
+    assert [row.trust_a for row in found if row is not None] == pytest.approx([4.8, 4.0] * 3)
+
+
+def test_who_came_after_a_pair_was_valid_pays_nothing_when_it_is_so_no_more(desk: Desk) -> None:
+    players = [desk.accounts.guest() for _ in range(4)]
+    for player in players:
+        for _ in range(4):
+            desk.play(player, "wheel")
+    for player in players[:2]:
+        desk.accounts.delete(player.key)
+    assert [row.trust_a for row in map(desk.row, players[2:]) if row is not None] == pytest.approx([4.0, 4.0])
+
+
+def test_wiping_is_tried_again_until_it_is_done(desk: Desk) -> None:
+    accounts = desk.accounts
+    assert accounts.tidy()  # what a server before this one left
+    assert accounts.tidy()
+    assert desk.n_scrubbed == 1
+    player = accounts.guest()
+    desk.read_by_others = True
+    accounts.delete(player.key)
+    assert not accounts.tidy()
+    desk.read_by_others = False
+    assert accounts.tidy()
+    assert accounts.tidy()
+    assert desk.n_scrubbed == 4
+
+
 @pytest.mark.parametrize("error", [StoreBusy("training holds the store"), RuntimeError("the server stopped")])
 def test_forgetting_that_was_cut_off_is_done_later(desk: Desk, error: Exception) -> None:
     player = desk.accounts.guest()
@@ -400,7 +523,7 @@ def test_forgetting_that_was_cut_off_is_done_later(desk: Desk, error: Exception)
     with desk.game.books.read() as books:
         assert books.leaving() == [person]
     desk.broken = None
-    desk.reopened(Counting()).purge()
+    assert desk.reopened(Counting()).finish_leaving() == 0
     assert not desk.store.has_person(person)
     with desk.game.books.read() as books:
         assert books.leaving() == []

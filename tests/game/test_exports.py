@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from reading_making import NOON, WORDS, Crowd, blobs, kind, location, postgres_s
 
 from idiolect.errors import ConfigError, StoreBusy, StoreError
 from idiolect.game.exports import NEGATIVES, PAIRS, Exports, _row
+from idiolect.game.moderating import Moderation
 from idiolect.relations.readers import read_game
 
 BIKE, BIRD, SPORT = "mero:bicycle", "hypo:bird", "hypo:sport"
@@ -51,8 +53,8 @@ def test_a_pair_is_published_from_the_fifth_player_on(crowd: Crowd, exports: Exp
     (row,) = table(made.folder, "pairs.tsv")
     assert tuple(row) == PAIRS
     assert row == {
-        "relation": "mero", "base": "bicycle", "answer": "wheel", "n_players": "5", "U": "5", "freq": "1.0000", "n_yes": "0",
-        "n_no": "0", "p_valid": "0.5000", "in_wn30": "1", "depth": str(WORDS.seeds[BIKE]["wheel"]), "oov": "0",
+        "relation": "mero", "base": "bicycle", "answer": "wheel", "n_players": "5", "U": "5", "freq": "1.0000", "n_yes": "",
+        "n_no": "", "p_valid": "", "in_wn30": "1", "depth": str(WORDS.seeds[BIKE]["wheel"]), "oov": "0",
         "first_month": "2025-03", "rules_version": "1",
     }  # fmt: skip
     (line,) = map(json.loads, (made.folder / "distributions.jsonl").read_text().splitlines())
@@ -124,9 +126,68 @@ def test_refused_pairs_and_distractors_are_negatives(crowd: Crowd, exports: Expo
     assert [(row["base"], row["answer"], row["n_yes"], row["n_no"]) for row in judged] == [("bicycle", "soul", "0", "6")]
     assert float(judged[0]["p_valid"]) == pytest.approx(1 / 6.8, abs=1e-4)
     drawn = {(row["base"], row["answer"]) for row in rows if row["kind"] == "distractor"}
-    assert drawn == {("bicycle", "leaf"), ("tree", "seat")}  # nobody gave them to these bases; "wheel" was given to both
+    assert drawn == {("bicycle", "leaf"), ("tree", "seat")}  # not published of these bases; "wheel" is of both
     assert all(row["p_valid"] == "" for row in rows if row["kind"] == "distractor")
     assert CANARY.encode() not in everything(made.folder)
+
+
+def test_distractors_pass_over_what_is_published_and_nothing_else(crowd: Crowd, exports: Exports, tmp_path: Path) -> None:
+    private = crowd.player("private", consent_aggregate=None)
+    for player in crowd.players(5):
+        crowd.round(player, BIKE, ["wheel"])
+        crowd.round(player, "mero:tree", ["leaf"])
+    crowd.round(private, BIKE, ["leaf"])
+    made = exports.release(tmp_path)
+    drawn = {(row["base"], row["answer"]) for row in table(made.folder, "negatives.tsv") if row["kind"] == "distractor"}
+    assert drawn == {("bicycle", "leaf"), ("tree", "wheel")}, "that one player gave it is not to be seen"
+
+
+def test_nobody_can_draw_the_distractors_again(crowd: Crowd, tmp_path: Path) -> None:
+    with crowd.at_once():
+        for player in crowd.players(5):
+            crowd.round(player, BIKE, ["wheel"])
+            crowd.round(player, "mero:tree", [f"leaf {letter}" for letter in "abcdefghijklmnop"])
+    seeds = (1, 3, 1, None)
+    drawn = []
+    for n, seed in enumerate(seeds):
+        rng = None if seed is None else Random(seed)
+        made = Exports(crowd.store.game, WORDS, lambda: crowd.now, rng).release(tmp_path / f"out{n}")
+        drawn.append([row["answer"] for row in table(made.folder, "negatives.tsv") if row["base"] == "bicycle"])
+    assert [len(found) for found in drawn] == [1, 1, 1, 1]
+    assert drawn[0] == drawn[2]
+    assert drawn[0] != drawn[1], "the lot hangs on nothing that is published"
+
+
+def test_votes_of_few_are_not_published(crowd: Crowd, exports: Exports, tmp_path: Path) -> None:
+    players = crowd.players(5)
+    for player in players:
+        crowd.round(player, BIKE, ["wheel"])
+    for n, player in enumerate(players):
+        (row,) = table(exports.release(tmp_path).folder, "pairs.tsv")
+        assert (row["n_yes"], row["n_no"], row["p_valid"]) == ("", "", ""), f"{n} judged it"
+        crowd.judge(player, BIKE, [("wheel", "yes")])
+    made = exports.release(tmp_path)
+    (row,) = table(made.folder, "pairs.tsv")
+    assert (row["n_yes"], row["n_no"], row["p_valid"]) == ("5", "0", "0.8333")
+    assert {link.label for link in read_game(tmp_path / "nyms-1" / "pairs.tsv")} == {"mero"}
+
+
+def test_votes_of_running_and_skipped_rounds_are_not_published(crowd: Crowd, exports: Exports, tmp_path: Path) -> None:
+    players = crowd.players(6)
+    for player in players:
+        crowd.round(player, BIKE, ["wheel"])
+    rounds = [crowd.judge(player, BIKE, [("soul", "no")]) for player in players]
+    for name, change in (
+        (rounds[0], {"closed_at": None, "close_reason": None}),
+        (rounds[1], {"close_reason": "skipped"}),
+    ):
+        with crowd.store.game.write() as books:
+            books.change_round(books.round(name).key, **change)  # type: ignore[union-attr]
+    assert table(exports.release(tmp_path).folder, "negatives.tsv") == [], "four votes are no five"
+    with crowd.store.game.write() as books:
+        books.change_round(books.round(rounds[1]).key, close_reason="expired")  # type: ignore[union-attr]
+    (row,) = table(exports.release(tmp_path).folder, "negatives.tsv")
+    assert (row["answer"], row["n_no"]) == ("soul", "5")
 
 
 def test_classifiers_read_what_is_written(crowd: Crowd, exports: Exports, tmp_path: Path) -> None:
@@ -190,7 +251,9 @@ def test_who_left_is_in_no_later_release(crowd: Crowd, exports: Exports, tmp_pat
     assert answers(second.folder) == {("bicycle", "wheel")}
     whole = everything(second.folder).lower()
     assert not any(word in whole for word in (CANARY.encode(), b"canary-id", b"canary handle"))
-    assert "since `nyms-1`: 1 player had everything of theirs removed" in (second.folder / "card.md").read_text()
+    said = (second.folder / "card.md").read_text()
+    assert "since `nyms-1`: 1 player had everything of theirs removed" in said
+    assert "whoever left the game" in said, "not only those who were in a release"
 
 
 def test_who_takes_consent_back_while_it_is_written_is_not_in_it(crowd: Crowd, tmp_path: Path) -> None:
@@ -219,9 +282,51 @@ def test_who_takes_consent_back_while_it_is_written_is_not_in_it(crowd: Crowd, t
             calls.append(1)
             return super()._put(*given)
 
-    with pytest.raises(StoreBusy):
+    with pytest.raises(StoreBusy, match="try again"):
         Always(crowd.store.game, WORDS, lambda: crowd.now).release(tmp_path)
     assert not list(tmp_path.glob(".release-*"))
+
+
+@pytest.mark.parametrize("what", ["round", "judgement", "pair", "player"])
+def test_what_goes_while_a_release_is_written_is_not_in_it(crowd: Crowd, tmp_path: Path, what: str) -> None:
+    *four, last = crowd.players(5)
+    for player in (*four, last):
+        given = crowd.round(player, BIKE, ["wheel"])
+        judged = crowd.judge(player, BIKE, [("soul", "no")])
+    moderator = crowd.player("mod", moderator=True, consent_aggregate=None)
+    desk = Moderation(crowd.store.game, WORDS, lambda: crowd.now)
+    with crowd.store.game.read() as books:
+        wheel = books.pairs(books.prompt_named(BIKE).key)["wheel"].key_  # type: ignore[union-attr]
+
+    def happens() -> None:
+        if what == "pair":
+            desk.block(moderator, wheel)
+        elif what == "player":
+            desk.limit(moderator, last.player, "banned")
+        else:
+            with crowd.store.game.write() as books:
+                rows = {"round": books.round(given), "judgement": books.round(judged)}
+                if what == "round":
+                    books.change_round(rows["round"].key, player=moderator.key)  # type: ignore[union-attr]
+                else:
+                    books.judge([(one.key_, None, None) for one in books.judgements(rows[what].key)], NOON)  # type: ignore[union-attr]
+
+    calls = []
+
+    class Between(Exports):
+        def _put(self, *given: Any) -> bool:
+            if not calls:
+                happens()
+            calls.append(1)
+            return super()._put(*given)
+
+    made = Between(crowd.store.game, WORDS, lambda: crowd.now).release(tmp_path)
+    assert len(calls) == 2
+    refused = [row["answer"] for row in table(made.folder, "negatives.tsv") if row["kind"] == "judged"]
+    assert (answers(made.folder), refused) == (
+        {("bicycle", "wheel")} if what == "judgement" else set(),
+        ["soul"] if what in ("round", "pair") else [],
+    )
 
 
 def test_no_cell_breaks_the_table_or_is_a_formula() -> None:
@@ -261,6 +366,50 @@ def test_players_get_everything_of_theirs_and_nothing_of_others(crowd: Crowd, ex
     assert not any(word in whole for word in (b"horn", b"ben", b"argon2-hash", b"secret-token-hash"))
     assert len(parts) > 10
     assert json.loads(b"".join(exports.everything(ben.key)))["rounds"][0]["answers"][0]["key"] == "horn"
+
+
+def test_nobody_reads_ahead_in_their_own_export(crowd: Crowd, exports: Exports) -> None:
+    ana = crowd.player("ana")
+    crowd.round(ana, BIKE, ["wheel"])
+    over = crowd.judge(ana, SPORT, [("chess", "yes")], kind="gold_pos")
+    crowd.judge(ana, SPORT, [("polo", "no"), ("golf", "no")], kind="gold_neg")
+    ahead = crowd.round(ana, BIRD, [])
+    with crowd.store.game.write() as books:
+        running = books.round("judge1740916800000003")
+        assert running is not None
+        books.change_round(running.key, closed_at=None, close_reason=None)
+        books.change_round(books.round(ahead).key, started_at=None, closed_at=NOON, close_reason="abandoned")  # type: ignore[union-attr]
+
+    def said() -> dict[str, Any]:
+        return json.loads(b"".join(exports.everything(ana.key)))
+
+    assert [(one["key"], one["kind"]) for one in said()["judgements"]] == [("chess", "gold_pos")]
+    assert BIRD not in {one["prompt"] for one in said()["rounds"]}, "its base word was not shown yet"
+    with crowd.store.game.write() as books:
+        books.change_round(running.key, closed_at=NOON, close_reason="finished")
+        books.change_round(books.round(ahead).key, started_at=NOON)  # type: ignore[union-attr]
+    assert [one["key"] for one in said()["judgements"]] == ["chess", "polo", "golf"]
+    assert BIRD in {one["prompt"] for one in said()["rounds"]}
+    assert over
+
+
+def test_a_complaint_names_no_answer_that_is_hidden(crowd: Crowd, exports: Exports) -> None:
+    ana, *others = crowd.players(6)
+    for other in others:
+        crowd.round(other, BIKE, ["wheel"])
+    crowd.round(others[0], BIKE, [CANARY], mode="my_view")
+    with crowd.store.game.write() as books:
+        known = books.pairs(books.prompt_named(BIKE).key)  # type: ignore[union-attr]
+        for key in ("wheel", CANARY):
+            books.add_complaint(known[key].key_, ana.key, NOON)
+
+    def named() -> list[str | None]:
+        return [one["answer"] for one in json.loads(b"".join(exports.everything(ana.key)))["complaints"]]
+
+    assert named() == ["wheel", None]
+    with crowd.store.game.write() as books:
+        books.change_pair(known["wheel"].key_, review=True)
+    assert named() == [None, None]
 
 
 def test_long_histories_come_in_pages(crowd: Crowd, exports: Exports) -> None:

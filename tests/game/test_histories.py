@@ -14,6 +14,7 @@ from idiolect.data.readers import read_people
 from idiolect.data.tasks import get_task
 from idiolect.game.histories import Histories, asked_input, is_flagged, n_counted, profile, split
 from idiolect.game.refusals import NotAllowed
+from idiolect.store.game.reading import Votes
 from idiolect.types import Query
 
 BIKE, BIRD, SPORT = "mero:bicycle", "hypo:bird", "hypo:sport"
@@ -78,6 +79,54 @@ def test_what_was_pasted_blocked_late_or_flagged_stays_out(game: Any) -> None:
     assert not is_flagged({"fast": False})
 
 
+def change_pair(crowd_: Crowd, prompt: str, key: str, **change: Any) -> None:
+    with crowd_.store.game.write() as books:
+        asked = books.prompt_named(prompt)
+        assert asked is not None
+        books.touch_pairs(asked.key, [(key, key, False, False)], NOON)
+        books.change_pair(books.pairs(asked.key)[key].key_, **change)
+
+
+def test_words_that_are_hidden_stand_in_nobodys_history(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(9)
+    for n, other in enumerate(others):
+        often = ["wheel", "seat", "chain"]
+        crowd_.round(other, BIKE, [*often, *(["pedal", "saddle", "frame", "bell"] if n < 4 else [])])
+    crowd_.round(ana, BIKE, ["bell", "soul"])
+    crowd_.judge(ana, SPORT, [("chess", "no"), ("polo", "yes"), ("golf", "yes")])
+    change_pair(crowd_, BIKE, "pedal", state="blocked", decided="blocked")
+    change_pair(crowd_, BIKE, "saddle", review=True)
+    change_pair(crowd_, BIKE, "soul", state="blocked", decided="blocked")
+    change_pair(crowd_, SPORT, "polo", state="blocked", decided="blocked")
+    change_pair(crowd_, SPORT, "golf", review=True)
+    change_pair(crowd_, SPORT, "chess", state="rejected")
+    listed, first, judged = histories.events(ana.key)
+    assert listed["output"] == ["bell"]
+    assert sorted(first["candidates"]) == ["bell", "chain", "frame", "seat"]
+    assert judged["answer"] == "chess", "that a pair was rejected by votes says nothing against the word"
+
+
+def test_judgements_of_running_and_skipped_rounds_are_not_yet_anything(game: Any) -> None:
+    crowd_, histories = game
+    ana, *others = crowd_.player("ana"), *crowd_.players(7)
+    rounds = [crowd_.judge(other, SPORT, [("chess", "no" if n < 2 else "yes")]) for n, other in enumerate(others)]
+    own = crowd_.judge(ana, SPORT, [("chess", "no")])
+    reasons: list[dict[str, Any]] = [{"closed_at": None, "close_reason": None}, {"close_reason": "skipped"}]
+    with crowd_.store.game.write() as books:
+        for name, change in zip(rounds, reasons, strict=False):
+            books.change_round(books.round(name).key, **change)  # type: ignore[union-attr]
+        prompt = books.prompt_named(SPORT).key  # type: ignore[union-attr]
+        assert books.votes_before(prompt, "chess", without=ana.key) == Votes(yes=5)
+        assert books.votes_in("hypo", without=ana.key) == Votes(yes=5)
+    (event,) = histories.events(ana.key)
+    assert event["population"] == {"n": 5, "yes": 1.0}
+    for change in reversed(reasons):
+        with crowd_.store.game.write() as books:
+            books.change_round(books.round(own).key, **change)  # type: ignore[union-attr]
+        assert histories.events(ana.key) == []
+
+
 def test_a_base_word_comes_once_and_once_again(game: Any) -> None:
     crowd_, histories = game
     ana = crowd_.player("ana")
@@ -102,6 +151,28 @@ def test_syncing_adds_what_is_new_and_only_with_consent(game: Any, store: Any) -
         with pytest.raises(NotAllowed, match="has not agreed"):
             histories.sync(who.key)
     assert not store.has_person("nyms-ben")
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_syncing_reads_before_it_locks_and_looks_at_the_consent_again(game: Any, store: Any, agrees: bool) -> None:  # noqa: F811
+    crowd_, _ = game
+    ana = crowd_.player("ana")
+    crowd_.round(ana, BIKE, ["wheel", "bell"])
+
+    class Meanwhile(Histories):
+        def _events(self, books: Any, player: int) -> Any:
+            found = super()._events(books, player)
+            with store.game.write() as others:  # somebody else writes, and need not wait
+                others.change_player(ana.key, consent_personal=1.0 if agrees else None)
+            return found
+
+    histories = Meanwhile(store.game, WORDS)
+    if agrees:
+        assert histories.sync(ana.key).n_new == 1
+    else:
+        with pytest.raises(NotAllowed, match="has not agreed"):
+            histories.sync(ana.key)
+        assert not store.has_person("nyms-ana")
 
 
 def test_who_deletes_the_person_deletes_the_player(game: Any, store: Any) -> None:  # noqa: F811

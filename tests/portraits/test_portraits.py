@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from portrait_making import DAY, NOON, WORDS, Crowd, play, prompts
 
+from idiolect.cli.game_data import _drawn
 from idiolect.config import preset
 from idiolect.data.nyms import event_item
 from idiolect.data.tasks import get_task
-from idiolect.errors import EmptyHistory
+from idiolect.errors import BaseNotFound, EmptyHistory, StoreBusy
 from idiolect.game.desk import Game
 from idiolect.game.histories import split
 from idiolect.game.minds import Mind
@@ -22,7 +23,7 @@ from idiolect.game.mirror import Mirrors, mirror, own_words
 from idiolect.game.refusals import NotAllowed
 from idiolect.model.base import load_base
 from idiolect.portraits import teachers as teaching
-from idiolect.portraits.drawing import Portrait, Settings, _guesses, draw
+from idiolect.portraits.drawing import Portrait, Settings, _guesses, draw, shown_guesses
 from idiolect.portraits.measuring import Measured, _held, own_adapter
 from idiolect.portraits.teachers import half, teachers
 from idiolect.store.game.portraits import PortraitRow
@@ -244,7 +245,9 @@ def test_what_is_no_better_than_chance_is_not_offered() -> None:
 
 def test_portraits_are_asked_for_once_and_drawn_in_turn(crowd: Any, game: Game) -> None:
     mirrors = Mirrors(game.books, game.words, game.clock)
-    ben = crowd.player("ben")
+    with crowd.at_once():
+        ben = crowd.player("ben")
+        play(crowd, ben, Mind("honest", 2, WORDS), ASKED, ASKED)
     ana = key_of(game, "ana")
     assert mirrors.view(ana).adapter.state == "possible"
     for player in (ana, ben.key, ana):
@@ -255,6 +258,76 @@ def test_portraits_are_asked_for_once_and_drawn_in_turn(crowd: Any, game: Game) 
     assert mirrors.view(ana).adapter.state == "training"
     crowd.now += 2 * 3600
     assert mirrors.next_waiting() == ana  # cut off: its turn again
+
+
+def test_portraits_are_for_who_played_enough_and_drawn_again_when_enough_is_new(crowd: Any, game: Game) -> None:
+    mirrors = Mirrors(game.books, game.words, game.clock)
+    with crowd.at_once():
+        few = crowd.player("few")
+        play(crowd, few, Mind("honest", 2, WORDS), ASKED[:3], ())
+    with pytest.raises(NotAllowed, match="you have 3"):
+        mirrors.request(few.key)
+    ana = key_of(game, "ana")
+    with game.books.read() as books:
+        n_items = books.n_items(ana)
+
+    def asked(n_played: int, days: float, state: str = "done") -> bool:
+        with game.books.write() as books:
+            books.put_portrait(ana, state, crowd.now - days * DAY, {"n_played": n_played})
+        try:
+            mirrors.request(ana)
+        except NotAllowed:
+            return False
+        return True
+
+    assert [asked(n_items - n, 13) for n in (0, 49, 50)] == [False, False, True]
+    assert [asked(n_items, days) for days in (13.9, 14)] == [False, True]
+    assert asked(n_items, 0, "failed")
+
+
+def test_what_was_shown_stays_until_there_is_something_new(base: Any, crowd: Any, game: Game, tmp_path: Path) -> None:
+    ana, before = key_of(game, "ana"), {"trained": True, "offered": True, "n_rounds": 3}
+    with game.books.write() as books:
+        books.put_portrait(ana, "running", crowd.now, before)
+    with game.store.lock(), pytest.raises(StoreBusy):
+        draw(base, game.store, game, ana, QUICK)
+    assert body(game) == ("waiting", before)
+    with game.books.write() as books:
+        for key in books.consenting(simulated=True):
+            books.delete_player(key, crowd.now)
+    with pytest.raises(EmptyHistory):
+        draw(base, game.store, game, ana, QUICK)
+    state, kept = body(game)
+    assert (state, {name: kept[name] for name in before}) == ("failed", before)
+
+
+def test_consent_given_anew_while_it_is_drawn_keeps_nothing_of_before(base: Any, store: Store, game: Game) -> None:
+    ana = key_of(game, "ana")
+
+    def say(line: str) -> None:
+        if line.startswith("NYM-1: the shared"):
+            with game.books.write() as books:
+                books.change_player(ana, consent_personal=game.clock() + 1)
+
+    with pytest.raises(NotAllowed, match="took the consent back"):
+        draw(base, store, game, ana, QUICK, say=say)
+    with game.books.read() as books:
+        assert books.portrait(ana) is None
+    assert not store.heads(task="NYM-1", base=base.fingerprint, variant="bm25-k1")
+
+
+def test_where_the_base_cannot_be_loaded_everybody_goes_on_waiting(game: Game) -> None:
+    class House:
+        @property
+        def base(self) -> Any:
+            raise BaseNotFound("there is no such base")
+
+    house: Any = House()
+    assert _drawn(house, game) == []  # nobody waits, and nothing is loaded
+    Mirrors(game.books, game.words, game.clock).request(key_of(game, "ana"))
+    with pytest.raises(BaseNotFound):
+        _drawn(house, game)
+    assert body(game)[0] == "waiting"
 
 
 def test_the_page_shows_what_was_drawn(drawn: Any) -> None:
@@ -284,6 +357,22 @@ def test_guesses_are_for_the_players_own_later_questions() -> None:
     (one,) = _guesses([event, again, {**event, "task": "NYM-2"}], lists)
     assert (one["own"], one["before"], one["after"]) == (["bell"], ["wheel", "bell"], ["bell"])
     assert _guesses([event], None) == []
+
+
+def test_guesses_show_no_word_that_others_are_not_shown(crowd: Any, game: Game) -> None:
+    slur = next(key for key, severity in WORDS.lexicon.severity.items() if severity == "slur")
+    crowd.round(crowd.player("few"), "mero:bicycle", ["zyzzyvas", "handle"])
+    for player in crowd.players(3, "many"):
+        crowd.round(player, "mero:bicycle", ["basket", "lock"])
+    with game.books.write() as books:
+        known = books.pairs(books.prompt_named("mero:bicycle").key)  # type: ignore[union-attr]
+        books.change_pair(known["lock"].key_, state="blocked", decided="blocked")
+    guess = {
+        "relation": "mero", "base": "bicycle", "mode": "my_view", "own": ["my rag"],
+        "before": ["wheel", "zyzzyvas", "basket", "lock", "xqzv"], "after": ["my rag", slur, "ribbons"],
+    }  # fmt: skip
+    (shown,) = shown_guesses(game, [guess])
+    assert shown == {**guess, "before": ["wheel", "basket"], "after": ["my rag", "ribbons"]}
 
 
 def test_a_mirror_is_made_of_plain_values(game: Game) -> None:

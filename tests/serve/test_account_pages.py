@@ -186,14 +186,16 @@ def test_settings_and_consents_by_form(app: Any, desk: Desk) -> None:
     browser.sign_up("Ada")
     page = browser.get("/me").text
     assert page.count("checked") == 2  # the time, and the consent that playing needs
-    browser.post("/me", "/me", timing="10x", listed="yes", consent_aggregate="yes", consent_personal="yes")
+    browser.post("/me", "/me", timing="10x", listed="yes")
+    browser.post("/me/consents", "/me", consent_aggregate="yes", consent_personal="yes")
     with desk.game.books.read() as books:
         row = books.player_by_handle("ada")
     assert row is not None
     assert (row.timing, row.listed, row.adult) == ("10x", True, True)
     assert (row.consent_aggregate, row.consent_personal, row.consent_pieces) == (desk.clock(), desk.clock(), None)
     desk.clock.tick(60)
-    browser.post("/me", "/me", timing="1x", consent_aggregate="yes")
+    browser.post("/me", "/me", timing="1x")
+    browser.post("/me/consents", "/me", consent_aggregate="yes")
     with desk.game.books.read() as books:
         later = books.player_by_handle("ada")
     assert later is not None
@@ -207,15 +209,31 @@ def test_consents_by_program_change_what_is_named_only(app: Any) -> None:
     program = Program(app)
     program.post("/guest")
     assert program.get("/me").json()["consents"] == {"aggregate": None, "personal": None, "pieces": None}
-    assert program.post("/me", consent_aggregate=True).json()["consents"]["aggregate"]["version"] == "1"
-    young = program.post("/me", consent_personal=True)
+    assert program.post("/me/consents", consent_aggregate=True).json()["consents"]["aggregate"]["version"] == "1"
+    young = program.post("/me/consents", consent_personal=True)
     assert (young.status_code, young.json()["error"]["field"]) == (422, "consent_personal")
-    assert program.post("/me", consent_sharing=True, adult=True).json()["error"]["field"] == "consent_sharing"
-    assert program.post("/me", consent_personal=True, consent_sharing=True, adult=True).json()["consents"]["pieces"] is not None
-    last = program.post("/me", adult=False).json()
+    assert program.post("/me/consents", consent_sharing=True, adult=True).json()["error"]["field"] == "consent_sharing"
+    both = program.post("/me/consents", consent_personal=True, consent_sharing=True, adult=True).json()
+    assert both["consents"]["pieces"] is not None
+    last = program.post("/me/consents", adult=False).json()
     assert last["consents"]["personal"] is None
     assert last["consents"]["pieces"] is None
     assert last["consents"]["aggregate"] is not None
+
+
+def test_settings_leave_consents_alone(app: Any, desk: Desk) -> None:
+    browser = Browser(app)
+    browser.sign_up("Ada", consent_aggregate="yes", consent_personal="yes")
+    assert browser.post("/me", "/me", timing="2x").status_code == 303  # as from a tab that was open before the consent
+    with desk.game.books.read() as books:
+        row = books.player_by_handle("ada")
+    assert row is not None
+    assert (row.timing, row.consent_aggregate, row.consent_personal) == ("2x", desk.clock(), desk.clock())
+    stale = browser.post("/me", "/me", timing="1x", consent_aggregate="yes")
+    assert stale.status_code == 422
+    with desk.game.books.read() as books:
+        assert books.player_by_handle("ada") == row
+    assert "consent_sharing" not in browser.get("/me").text
 
 
 def test_guest_cannot_be_listed(app: Any) -> None:
@@ -267,6 +285,19 @@ def test_delete_takes_everything_along_and_counts_again(app: Any, desk: Desk, ki
         for prompt in books.prompts():
             assert (prompt.n_players, prompt.n_rounds) == (1, 1)
             assert {key: pair.n_players for key, pair in books.pairs(prompt.key).items()} == {"wheel": 1}
+
+
+def test_deleting_oneself_is_limited_by_address(app: Any, desk: Desk) -> None:
+    limited = desk.app()  # an address stands for one
+    for _ in range(10):
+        program = Program(limited)
+        program.post("/guest")
+        assert program.delete("/me").status_code == 200
+    browser = Browser(limited)
+    browser.sign_up("Ada")
+    assert browser.post("/me/delete", "/me", confirm="Ada").status_code == 429
+    desk.clock.tick(3600)
+    assert browser.post("/me/delete", "/me", confirm="Ada").status_code == 303
 
 
 def test_own_page_needs_a_player(app: Any) -> None:

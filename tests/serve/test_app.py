@@ -12,14 +12,15 @@ import httpx
 import pytest
 from fastapi import APIRouter
 from pydantic import BaseModel
-from serving import Browser, Desk, Program, open_store, running
+from serving import PASSWORD, Browser, Desk, Program, open_store, running
 from starlette.responses import Response
 
 from idiolect import __version__
 from idiolect.errors import InputError, NotFoundError, StoreBusy, StoreError
+from idiolect.game import consents
 from idiolect.game.refusals import NotAllowed, NotYours, RoundClosed, TooMany
 from idiolect.serve.app import Settings, create_app
-from idiolect.serve.keeping import PURGE_S, Keeper
+from idiolect.serve.keeping import LEAVING_S, PURGE_S, Keeper
 from idiolect.serve.pages import Here
 from idiolect.serve.views import AboutView
 
@@ -259,6 +260,37 @@ def test_keeper_closes_rounds_each_turn_and_purges_each_hour(desk: Desk, app: An
     with desk.game.books.read() as books:
         assert books.find_player(older.key) is None
         assert books.find_player(new.key) is not None
+
+
+def test_keeper_forgets_who_left_and_wipes_until_it_is_done(desk: Desk, app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts, busy, wiped = desk.game.accounts, [True], [False]
+    forget = accounts._forget
+
+    def forgets(person: str) -> None:
+        if busy[0]:
+            raise StoreBusy("training holds the store")
+        forget(person)
+
+    monkeypatch.setattr(accounts, "_forget", forgets)
+    monkeypatch.setattr(accounts, "_scrub", lambda: wiped[0])
+    player = accounts.sign_up(None, "Ada", PASSWORD, consents.Wish(personal=True, adult=True))
+    desk.play(player.key, "wheel")
+    person = desk.game.histories.sync(player.key).person
+    accounts.delete(player.key)
+    keeper = Keeper(app.state.frame)
+    keeper.turn()
+    assert desk.store.has_person(person)
+    busy[0] = False
+    keeper.turn()
+    assert desk.store.has_person(person)  # not every second: training takes hours
+    desk.clock.tick(LEAVING_S)
+    keeper.turn()
+    assert not desk.store.has_person(person)
+    assert not accounts.tidy()
+    wiped[0] = True
+    desk.clock.tick(LEAVING_S)
+    keeper.turn()
+    assert accounts._is_clean
 
 
 def test_keeper_goes_on_after_a_failure(desk: Desk, app: Any, caplog: pytest.LogCaptureFixture) -> None:

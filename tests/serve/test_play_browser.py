@@ -172,9 +172,10 @@ def test_consent_opens_my_view(tab: Any) -> None:
     tab.goto("/")
     assert tab.locator('input[name="mode"][value="my_view"]').count() == 0
     tab.goto("/me")
-    tab.locator('input[name="consent_personal"]').check()
     tab.locator('input[name="listed"]').check()
-    tab.get_by_role("button", name="Save").click()
+    tab.get_by_role("button", name="Save", exact=True).click()
+    tab.locator('input[name="consent_personal"]').check()
+    tab.get_by_role("button", name="Save what I agree to").click()
     choose(tab, "my_view")
     tab.get_by_role("button", name="Start").click()
     answer(tab, "adventure")

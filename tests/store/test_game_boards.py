@@ -163,3 +163,22 @@ def test_the_hardest_base_words_have_ten_rounds_and_the_lowest_mean(table: Table
     assert [(hard.place, hard.word.id, hard.mean, hard.n_rounds) for hard in hardest] == [
         (1, names[1], 40, 12), (2, names[0], 50, 10),
     ]  # fmt: skip
+
+
+def test_lists_are_read_anew_after_a_minute_but_nobody_is_shown_who_is_listed_no_longer(table: Table) -> None:
+    ana, bob, cid = (account(table, name) for name in ("Ana", "Bob", "Cid"))
+    for player, score in ((ana, 30), (bob, 20), (cid, 10)):
+        played(table, player, score)
+    board = table.game.boards.board
+    assert lines(board("total")) == [(1, "Ana", 30), (2, "Bob", 20), (3, "Cid", 10)]
+    played(table, cid, 100)
+    with table.game.books.write() as books:
+        books.change_player(ana.key, listed=False)
+    table.clock.now += 59
+    assert lines(board("total")) == [(2, "Bob", 20), (3, "Cid", 10)]
+    assert lines(board("total", cid.key)) == [(1, "Cid", 110), (3, "Bob", 20)], "one's own figures are those of now"
+    table.clock.now += 1
+    assert lines(board("total")) == [(1, "Cid", 110), (2, "Bob", 20)]
+    with table.game.books.write() as books:
+        books.change_round(books.last_rounds(cid.key, 1)[0].key, score_provisional=0)
+    assert lines(board("total", cid.key)) == [(1, "Bob", 20), (2, "Cid", 10)], "who was better than now is not better than oneself"

@@ -39,8 +39,9 @@ def test_the_desks_validate_what_holds_and_see_who_is_not_serious(tmp_path: Path
             for seat in waiting:
                 _judge(table, seat)
         with table.game.books.write() as books:
-            validity.recount(books, table.clock())  # by what everybody is trusted now
-            assert validity.recount(books, table.clock()) == []
+            wanted = {(prompt.key, key) for prompt in books.prompts() for key in books.pairs(prompt.key)}
+            validity.refresh(books, wanted, table.clock())  # by what everybody is trusted now
+            assert validity.refresh(books, wanted, table.clock()) == []
             trust = [books.player(seat.player.key).trust for seat in seats]
             pairs = [(row.prompt, pair) for row in books.prompts() for pair in books.pairs(row.key).values()]
     validated = [pair.key in PARTS.seeds[prompt] for prompt, pair in pairs if pair.state == "validated" and pair.n_judges]

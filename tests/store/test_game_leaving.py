@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from game_making import Table
+from store_making import manifest
 
+from idiolect.errors import StoreBusy
 from idiolect.forget.planning import Options
 from idiolect.game import recounting
 from idiolect.service import Idiolect
+from idiolect.store.game.leaving import same_source
 from idiolect.store.game.records import PlayerRow
 from idiolect.store.store import Store
 from idiolect.types import Item, Person
@@ -71,6 +74,47 @@ def test_forgetting_one_item_deletes_its_round(table: Table, tmp_path: Path) -> 
     with table.game.books.read() as books:
         assert books.player_named("me") is not None
         assert books.round(report.round.round) is None
+
+
+@pytest.mark.parametrize("asked", ["", "/first"])
+def test_what_was_made_of_the_same_round_goes_too(table: Table, tmp_path: Path, asked: str) -> None:
+    me = table.player("me")
+    round = f"r-{table.play(me, 'wheel', CANARY).round.round}"
+    name = person_of(table, me, round, f"{round}/first", "r-other")
+    made = {"user_id": name, "task": "NYM-2", "item_ids": (f"{round}/first",)}
+    digest = table.store.publish(manifest(**made), b"of the twin")
+    found = table.store.downstream(name, round + asked)
+    assert (found.n_items, [one.digest for one in found.adapters]) == (2, [digest])
+    receipt = tmp_path / "receipt.json"
+    done = Idiolect(table.store).forget(name, round + asked, Options(rebuild=False, receipt=receipt))
+    assert {node.id for node in done.closure.nodes if node.kind == "item"} == {round, f"{round}/first"}
+    assert [item.id for item in table.store.history(name)] == ["r-other"]
+    assert not table.store.has_adapter(digest)
+    assert Idiolect(table.store).forgetting.verify(receipt).problems == ()
+
+
+def test_items_of_one_round_belong_together() -> None:
+    round = "r-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    assert same_source(round) == (round, f"{round}/first")
+    assert same_source(f"{round}/first") == (f"{round}/first", round)
+    assert same_source("review 7") == ("review 7",)
+
+
+@pytest.mark.parametrize("act", ["delete_person", "erase"])
+def test_forgetting_waits_for_whoever_writes_in_the_game(table: Table, location: str, blobs: Path, act: str) -> None:
+    name = person_of(table, table.player("me"), "r-1")
+    with Store.open(location, blobs=blobs, timeout_s=0.2) as other, table.game.books.write(), pytest.raises(StoreBusy):
+        other.delete_person(name) if act == "delete_person" else other.erase("request", other.downstream(name), {})
+    assert table.store.has_person(name)
+
+
+def test_keeping_a_history_waits_for_whoever_imports_people(table: Table, location: str, blobs: Path) -> None:
+    me = table.player("me", consent_personal=1.0, adult=True)
+    with Store.open(location, blobs=blobs, timeout_s=0.2) as other:
+        histories = Table(other).game.histories
+        with table.store._rows.write("histories"), pytest.raises(StoreBusy):
+            histories.sync(me.key)
+    assert table.game.histories.sync(me.key).n_items == 0
 
 
 def test_items_that_are_not_of_the_game_touch_nothing(table: Table) -> None:

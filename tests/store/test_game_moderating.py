@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from game_making import BICYCLE, Table
-from judging_making import PARTS, prompt_key, say
+from judging_making import PARTS, ask, prompt_key, say
 
 from idiolect.game.moderating import is_disliked
 from idiolect.game.refusals import BadInput, NotAllowed, NotYours, TooMany
@@ -76,6 +76,14 @@ def test_a_denied_challenge_changes_nothing_but_is_answered(table: Table, modera
     assert notices(table, me) == [("challenge", {"pair": pair(table, "soul").key_, "accepted": False})]
 
 
+def test_nobody_decides_about_their_own_challenge(table: Table, moderator: PlayerRow) -> None:
+    table.play(moderator, "soul")
+    challenge = table.game.moderation.challenge(moderator, pair(table, "soul").key_, ARGUED)
+    with pytest.raises(NotAllowed):
+        table.game.moderation.decide_challenge(moderator, challenge, accept=True)
+    assert pair(table, "soul").state == "candidate"
+
+
 def test_only_own_answers_without_points_are_challenged_and_three_at_a_time(table: Table) -> None:
     me, other = table.player("me"), table.player("other")
     table.play(me, "wheel", "soul", "ghost", "basket", "bag")
@@ -86,7 +94,7 @@ def test_only_own_answers_without_points_are_challenged_and_three_at_a_time(tabl
         challenge(other, pair(table, "soul").key_, ARGUED)
     with pytest.raises(NotYours, match="no such answer"):
         challenge(me, 10**6, ARGUED)
-    for sentence in ("", " \u200b ", "x" * 141):
+    for sentence in ("", " \u200b ", "x" * 141, "a\0b", "a\ud800"):
         with pytest.raises(BadInput, match="140"):
             challenge(me, pair(table, "soul").key_, sentence)
     for key in ("soul", "ghost", "basket"):
@@ -142,7 +150,53 @@ def test_a_dismissed_complaint_does_not_make_the_next_two_weightless(table: Tabl
     assert hidden == [False, True]
 
 
+def test_nobody_complains_about_what_they_cannot_have_seen(table: Table) -> None:
+    table.play(table.player("giver"), "zyzzyvas")
+    key, complain = pair(table, "zyzzyvas").key_, table.game.moderation.complain
+    curious, judge = table.player("curious"), table.player("judge")
+    with pytest.raises(NotYours, match="no such answer"):
+        complain(curious, key)
+    running = ask(table, judge, ("mero:bicycle", "zyzzyvas"))
+    table.game.judging.judge(judge.key, running.round, 0, "no")
+    with pytest.raises(NotYours, match="no such answer"):
+        complain(judge, key)
+    table.game.judging.finish(judge.key, running.round)
+    assert not complain(judge, key), "who was asked has seen it"
+    table.crowd(3, "basket")
+    assert not complain(curious, pair(table, "basket").key_)
+    with pytest.raises(NotYours, match="no such answer"):
+        complain(curious, 10**6)
+
+
+def test_complaints_of_whom_nobody_trusts_hide_nothing(table: Table, moderator: PlayerRow) -> None:
+    table.crowd(5, "basket")
+    key, complain = pair(table, "basket").key_, table.game.moderation.complain
+    doubtful = [
+        table.player("liar", trust_a=1.0, trust_b=3.0),
+        table.player("limited", state="limited"),
+        table.player("machine", "simulated"),
+        table.player("one", origin="a" * 64),
+        table.player("same", origin="a" * 64),
+    ]
+    assert [complain(player, key) for player in doubtful] == [False] * 5
+    with table.game.books.read() as books:
+        assert books.published(pair(table, "basket").prompt, table.clock()).pairs == {}
+        assert books.n_complaining(key) == 1, "two of one network are one"
+    [found] = table.game.moderation.complaints(moderator)
+    assert len(found.complaints) == 5, "moderators see all of them"
+    assert complain(table.player("fair"), key)
+
+
 # ------------------------------------------------------------------------------------------------------------------ words
+
+
+def test_a_fresh_round_lists_no_word_that_is_hidden(table: Table, moderator: PlayerRow) -> None:
+    table.crowd(20, "wheel", "basket", "seat")
+    table.game.moderation.block(moderator, pair(table, "basket").key_)
+    for name in ("a", "b"):
+        table.game.moderation.complain(table.player(name), pair(table, "seat").key_)
+    report = table.play(table.player("me"), "wheel", "basket", mode="fresh")
+    assert (report.round.mode, report.round.flags["taboo"]) == ("fresh", ["wheel"])
 
 
 def test_words_wait_are_shown_and_blocked(table: Table, moderator: PlayerRow) -> None:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import uvicorn
 
 from idiolect.errors import StoreError
 from idiolect.game.desk import Game
 from idiolect.serve.app import Settings, create_app
+from idiolect.serve.running import run
 from idiolect.store.store import Store
 
 GUESTS = 10_000.0
@@ -30,8 +30,7 @@ def serve(location: str, blobs: str | None) -> None:
         game.prepare()
         app = create_app(game, Settings(address_factor=GUESTS))
         print(listening.getsockname()[1], flush=True)
-        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, ws="none")
-        uvicorn.Server(config).run(sockets=[listening])
+        run(app, listening, behind_proxy=False)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from idiolect.cli import (
     history,
     play,
     pools,
+    portraits_study,
     relations,
     studies,
     train,
@@ -111,7 +112,7 @@ app.add_typer(studies.app, name="evals")  # the app of evals.py, with the comman
 app.command("play")(play.play)
 app.command("serve")(play.serve)
 app.add_typer(play.app, name="game")
-for command in (game_data.export, game_data.history, game_data.retest, game_data.portrait, crowd.crowd):
+for command in (game_data.export, game_data.history, game_data.retest, game_data.portrait, portraits_study.study, crowd.crowd):
     play.app.command()(command)
 play.app.command("crowd-key")(crowd.crowd_key)
 app.add_typer(relations.app, name="relations")

@@ -177,6 +177,9 @@ def _drawn(house: Idiolect, game: Game) -> list[Portrait]:
     from idiolect.game.mirror import Mirrors
 
     mirrors, made = Mirrors(game.books, game.words, game.clock), []
+    if not mirrors.is_anybody_waiting():
+        return made
+    _ = house.base  # before anybody's turn: where it cannot be loaded, all go on waiting
     while (player := mirrors.next_waiting()) is not None:
         try:
             made.append(_draw(house, game, player))

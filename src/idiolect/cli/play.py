@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 AT_HOME = 100.0
 """How many times more guests an address may have where the server is this machine's own: a family, a classroom."""
 
+_STORE = "IDIOLECT_STORE"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")
 
@@ -188,7 +190,8 @@ def _run(ctx: typer.Context, store: str | None, place: Listening, crowd: int, co
             _announce(place, address, port)
             if browser:  # a thread of its own: a browser in the terminal ends when it is closed
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            server(game, place, contact, listening, drawing(ctx, store))
+            with _handed_on(store or given(ctx).store):
+                server(game, place, contact, listening, drawing(ctx))
     finally:
         listening.close()
     note("stopped; everything that was played is kept")
@@ -216,15 +219,33 @@ def _server_of() -> Server:
     return serve
 
 
-def drawing(ctx: typer.Context, store: str | None) -> tuple[str, ...] | None:
-    """The command that draws the portraits of those who wait, on the same store and base; None where torch is missing."""
+def drawing(ctx: typer.Context) -> tuple[str, ...] | None:
+    """The command that draws the portraits of those who wait, on the same base and on the store that the environment names;
+    None where torch is missing.
+    """
     if find_spec("torch") is None:
         return None
     first = given(ctx)
-    options = {"--store": store or first.store, "--base": first.base, "--device": first.device, "--dtype": first.dtype}
+    options = {"--base": first.base, "--device": first.device, "--dtype": first.dtype}
     said = [part for name, value in options.items() if value is not None for part in (name, value)]
     start = "from idiolect.cli.app import main; main()"
     return (sys.executable, "-c", start, "game", "portrait", "--waiting", *said)
+
+
+@contextmanager
+def _handed_on(store: str | None) -> Iterator[None]:
+    """Let processes that are started meanwhile have the store, by environment: it may be an URL with a password, and everybody
+    on this machine can read the words of a command.
+    """
+    before = os.environ.get(_STORE)
+    if store is not None:
+        os.environ[_STORE] = store
+    try:
+        yield
+    finally:
+        os.environ.pop(_STORE, None)
+        if before is not None:
+            os.environ[_STORE] = before
 
 
 @contextmanager

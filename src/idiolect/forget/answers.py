@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from idiolect.data.files import replace_file
+from idiolect.store.game.leaving import same_source
 
 Edit = Callable[[dict[str, Any]], dict[str, Any] | None]
 """What becomes of one line; None: it goes."""
@@ -23,13 +24,15 @@ def take_out(folder: Path, user_id: str, item_id: str | None) -> str | None:
     Every answer of theirs goes, also where only one item is forgotten: any of them may come from it.
     """
 
+    gone = () if item_id is None else same_source(item_id)
+
     def answer(record: dict[str, Any]) -> dict[str, Any] | None:
         return None if record["user_id"] == user_id else record
 
     def person(record: dict[str, Any]) -> dict[str, Any] | None:
         if record["user_id"] != user_id:
             return record
-        return None if item_id is None else record | {"profile": [one for one in record["profile"] if one["id"] != item_id]}
+        return None if item_id is None else record | {"profile": [one for one in record["profile"] if one["id"] not in gone]}
 
     try:
         _edit(folder / "predictions.jsonl", answer)

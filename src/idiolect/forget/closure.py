@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from idiolect.store.game.leaving import same_source
 from idiolect.store.records import Affected, Downstream
 from idiolect.types import AdapterManifest
 
@@ -137,6 +138,8 @@ def _person(found: Downstream) -> list[Node]:
     user, nodes = found.user_id, []
     if found.item_id is not None:
         nodes.append(Node("item", found.item_id, user, "delete", "asked for"))
+        for twin in same_source(found.item_id)[1:] if found.n_items > 1 else ():
+            nodes.append(Node("item", twin, user, "delete", "made of the same round"))
     elif found.here:
         what = f"items: {found.n_items:,}, queries: {found.n_queries:,}"
         nodes.append(Node("history", user, user, "delete", what))

@@ -11,6 +11,7 @@ from idiolect.data.tasks import get_task
 from idiolect.errors import ConfigError, NotFoundError
 from idiolect.forget.closure import Action, Choice, Closure, closure_of
 from idiolect.forget.teaching import Teaching
+from idiolect.store.game.leaving import same_source
 from idiolect.store.records import Affected, Downstream
 from idiolect.store.store import Store
 
@@ -143,7 +144,8 @@ def _nothing_left(store: Store, found: Downstream, one: Affected) -> str | None:
         return f"its pool goes whole, so let people share again, then: idiolect pieces assemble --all --task {one.task}"
     if found.item_id is None or one.user_id != found.user_id:
         return None
-    left = any(item.id != found.item_id for item in get_task(one.task).own(store.history(found.user_id)))
+    gone_items = same_source(found.item_id)
+    left = any(item.id not in gone_items for item in get_task(one.task).own(store.history(found.user_id)))
     return None if left else "nothing is left of the history"
 
 

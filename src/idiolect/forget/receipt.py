@@ -21,6 +21,7 @@ from typing import Any
 from idiolect.data.files import replace_file
 from idiolect.errors import FileFormatError, InputError, NotFoundError, StoreError
 from idiolect.forget.closure import Closure, hidden
+from idiolect.store.game.leaving import same_source
 from idiolect.store.store import Store
 from idiolect.types import canonical_json
 
@@ -174,8 +175,9 @@ def problems(receipt: Receipt, store: Store) -> Iterator[str]:
             yield f"user {user!r} is in the store"
         elif store.knows(user) and body["guarantee"] in ("exact", "exact-after-rebuild"):
             yield f"user {user!r} is named in what an adapter was made from"
-    elif store.has_person(user) and any(one.id == item for one in store.history(user)):
-        yield f"item {item!r} of user {user!r} is in the store"
+    elif store.has_person(user):
+        for same in {one.id for one in store.history(user)} & set(same_source(item)):
+            yield f"item {same!r} of user {user!r} is in the store"
     for digest in body["old"]:
         if digest not in new and (store.has_adapter(digest) or store.blob_path(digest).exists()):
             yield f"adapter {digest[:12]} is still there"

@@ -15,6 +15,7 @@ from idiolect.data.readers import merged, read_base_items, read_people
 from idiolect.data.tasks import get_task
 from idiolect.errors import InputError, NotFoundError
 from idiolect.store.downstream import named_in
+from idiolect.store.game.leaving import same_source
 from idiolect.store.records import Affected
 from idiolect.store.store import Store
 from idiolect.types import Item, Person
@@ -120,4 +121,4 @@ class Teaching:
         return read_base_items(self.data) if self.data is not None and self.data.is_dir() else iter(())
 
     def _is_gone(self, author: str, item: Item) -> bool:
-        return self.item_id == item.id and named_in(self.user_id, author)
+        return self.item_id is not None and item.id in same_source(self.item_id) and named_in(self.user_id, author)

@@ -6,25 +6,26 @@
 
 Whoever leaves takes their rows along, counts are made again without them, and if they had a history for an adapter, it is
 forgotten with everything that came of it. That forgetting is noted in the same transaction in which the player goes, so that
-it happens even if the server stops in between.
+it happens even if the server stops in between, and until it is done nobody's history is kept anew under that name.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
 from idiolect.errors import IdiolectError, PersonNotFound
-from idiolect.game import consents
+from idiolect.game import consents, trust, validity
 from idiolect.game.clock import Clock
 from idiolect.game.consents import AS_IT_IS, Wish
 from idiolect.game.lexicon import Lexicon
 from idiolect.game.passwords import Passwords, check_password, checked_handle, folded
 from idiolect.game.recounting import recount
 from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, NotYours, WrongLogin
+from idiolect.game.replaying import beyond_share
 from idiolect.game.rules import DAY_S, TIMINGS
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.records import PlayerRow
@@ -67,7 +68,7 @@ class Accounts:
     Args:
         rng: makes the random names.
         forget: deletes a person with everything that came of them, by id.
-        scrub: wipes what the database keeps of deleted rows.
+        scrub: wipes what the database keeps of deleted rows; False where a reader keeps it from that.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Accounts:
         forget: Callable[[str], object],
         *,
         passwords: Passwords | None = None,
-        scrub: Callable[[], object] = lambda: None,
+        scrub: Callable[[], bool] = lambda: True,
     ) -> None:
         self._books, self._lexicon, self._clock, self._rng = books, lexicon, clock, rng
         self._forget, self._scrub = forget, scrub
         self._passwords = passwords or Passwords()
+        self._is_clean = False  # the server before this one may have been cut off
 
     def secret(self) -> str:
         """The server's secret, which tokens and hashes of addresses are made with; made once for a store."""
@@ -141,7 +143,7 @@ class Accounts:
                 raise HandleTaken
 
     def sign_up(self, guest: PlayerRow | None, handle: str, password: str, wish: Wish = AS_IT_IS) -> PlayerRow:
-        """A new account; a guest who signs up is the same player from now on.
+        """A new account; a guest who signs up, and is still there, is the same player from now on.
 
         Raises:
             BadField: of handle, password or consents.
@@ -158,11 +160,14 @@ class Accounts:
         with self._books.write() as books:
             if books.player_by_handle(folded(shown)) is not None:
                 raise HandleTaken
-            if guest is None:
+            there = None if guest is None else books.find_player(guest.key)
+            if there is None:
                 made = books.add_player(f"{self._rng.getrandbits(128):032x}", "account", now, **values)
+            elif there.kind != "guest":  # signed up meanwhile, in another tab
+                raise NotAllowed("you have an account; log out first to make another")
             else:
-                books.change_player(guest.key, kind="account", **values)
-                made = books.player(guest.key)
+                books.change_player(there.key, kind="account", **values)
+                made = books.player(there.key)
             books.change_player(made.key, **consents.changes(made, wish, now))
             return books.player(made.key)
 
@@ -193,10 +198,19 @@ class Accounts:
             old = books.find_player(guest)
             if old is None or old.kind != "guest" or old.state != "ok":
                 return
-            self._note_leaving(books, old)
-            recount(books, books.take_over(old, books.player(account)), self._clock())
-        self._scrub()
-        self.finish_leaving()
+            now = self._clock()
+            leaving = self._note_leaving(books, old)
+            touched = books.take_over(old, books.player(account))
+            closed = books.closed_rounds(account)
+            late = beyond_share({account: [at for _, at in closed]}).get(account, set())
+            books.mark_beyond(account, [key for key, at in closed if at in late])
+            moved = trust.reassess(books, account, now)
+            recount(books, touched, now)
+            if moved:
+                validity.reconsider(books, [account], now)
+        self._is_clean = False
+        self.tidy()
+        self._finish(leaving)
 
     # -- changing --------------------------------------------------------------------------------------------------
 
@@ -209,8 +223,11 @@ class Accounts:
         listed: bool | None = None,
         keys: bool | None = None,
     ) -> PlayerRow:
-        """Change settings and consents, all or none of them; None leaves one as it is. With the personal consent go the
-        history and every adapter that was made from it.
+        """Change settings and consents, all or none of them; None leaves one as it is.
+
+        With the personal consent go the history and every adapter that was made from it. With the aggregate one goes what the
+        player taught others, and the history with it, which is kept anew when it is wanted next. Both is noted, and done by
+        `finish_leaving`.
 
         Raises:
             BadField: an unknown timing, a guest who would be listed, or see `consents.changes`.
@@ -224,13 +241,20 @@ class Accounts:
             if listed and row.kind != "account":
                 raise BadField("listed", "only players with an account are listed; sign up first")
             values |= consents.changes(row, wish, self._clock())
-            if "consent_personal" in values and values["consent_personal"] is None:
-                self._note_leaving(books, row)
-                books.drop_portrait(player)
+            self._withdraw(books, row, values)
             books.change_player(player, **values)
-            changed = books.player(player)
-        self.finish_leaving()
-        return changed
+            return books.player(player)
+
+    def _withdraw(self, books: Books, row: PlayerRow, values: Mapping[str, Any]) -> None:
+        """See to what was made under consents that are taken back."""
+        taken = {name for name in ("consent_personal", "consent_aggregate") if name in values and values[name] is None}
+        if "consent_personal" in taken:
+            self._note_leaving(books, row)
+            books.drop_portrait(row.key)
+        elif "consent_aggregate" in taken and row.person is not None and books.has_taught(row.person):
+            self._note_leaving(books, row)
+            if books.portrait(row.key) is not None:  # its adapters go too; they are made again
+                books.put_portrait(row.key, "waiting", self._clock(), {})
 
     def change_password(self, player: int, old: str, new: str, token: str) -> None:
         """Take another password, and end the account's sessions everywhere but here.
@@ -275,31 +299,36 @@ class Accounts:
 
     def delete(self, player: int) -> None:
         """Delete a player, whatever kind, with everything that is keyed to them, and make counts again without them."""
-        self._delete(player)
-        self._scrub()
-        self.finish_leaving()
+        leaving = self._delete(player)
+        self.tidy()
+        self._finish(leaving)
 
-    def _delete(self, player: int) -> None:
+    def _delete(self, player: int) -> list[str]:
+        """Whose history is to be forgotten, nobody's or the player's."""
         with self._books.write() as books:
             row = books.find_player(player)
             if row is None:
-                return
-            self._note_leaving(books, row)
+                return []
+            leaving = self._note_leaving(books, row)
             now = self._clock()
             recount(books, books.delete_player(row.key, now), now)
+        self._is_clean = False
+        return leaving
 
     def purge(self) -> int:
-        """Delete guests and sessions whose time is over, and finish what was cut off; how many guests went."""
+        """Delete guests and sessions whose time is over; how many guests went."""
         now = self._clock()
         with self._books.write() as books:
             books.drop_sessions(now - SESSION_S)
             guests = books.stale_guests(now - GUEST_S)
         for guest in guests:
             self._delete(guest.key)
-        if guests:
-            self._scrub()
-        self.finish_leaving()
         return len(guests)
+
+    def tidy(self) -> bool:
+        """Wipe what the database keeps of rows that were deleted; False where a reader keeps it from that: try again."""
+        self._is_clean = self._is_clean or self._scrub()
+        return self._is_clean
 
     def finish_leaving(self) -> int:
         """Forget the histories of those who left or took their consent back; how many are still to be forgotten.
@@ -308,6 +337,9 @@ class Accounts:
         """
         with self._books.read() as books:
             leaving = books.leaving()
+        return self._finish(leaving)
+
+    def _finish(self, leaving: Collection[str]) -> int:
         n_left = 0
         for person in leaving:
             try:
@@ -321,10 +353,13 @@ class Accounts:
                 books.has_left(person)
         return n_left
 
-    def _note_leaving(self, books: Books, row: PlayerRow) -> None:
-        if row.person is not None and (name := books.person_name(row.person)) is not None:
-            books.note_leaving(name)
-            books.change_player(row.key, person=None)
+    def _note_leaving(self, books: Books, row: PlayerRow) -> list[str]:
+        """Part the player from the person that they are, if any, and note whom to forget; whom."""
+        if row.person is None or (name := books.person_name(row.person)) is None:
+            return []
+        books.note_leaving(name)
+        books.change_player(row.key, person=None)
+        return [name]
 
 
 def _by_handle(books: Books, handle: str) -> PlayerRow | None:

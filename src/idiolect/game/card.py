@@ -1,4 +1,4 @@
-"""The data card of a release: what is in it, how it was made, what must not be read into it, and who asked to be left out."""
+"""The data card of a release: what is in it, how it was made, what must not be read into it, and how many have left since."""
 
 from __future__ import annotations
 
@@ -56,10 +56,11 @@ A pair is a base word and an answer. `relation` is syn (another word for it), an
 part of it). Answers are keys: lower case, singular, without articles; what players typed is not published.
 
 * `pairs.tsv`: `n_players` of `U` players gave the answer (`freq`). `n_yes` and `n_no` judged it; `p_valid` is
-  (1 + Y) / (2 + Y + N) with votes weighed by trust, 0.5 where nobody did. `in_wn30` and `depth`: WordNet 3.0 has the pair, so
-  many links away. `oov`: no dictionary that the game knows has the answer. `first_month`: in which one of them first gave it.
+  (1 + Y) / (2 + Y + N) with votes weighed by trust. All three are empty where fewer than {card.k} did. `in_wn30` and `depth`:
+  WordNet 3.0 has the pair, so many links away. `oov`: no dictionary that the game knows has the answer. `first_month`: in which
+  one of them first gave it.
 * `negatives.tsv`: `judged` pairs were refused (`p_valid` at most 0.2, at least {card.k} judges); `distractor` pairs were drawn
-  by lot from other base words' answers: nobody gave or judged them, and their `p_valid` is empty.
+  by lot from other base words' answers: they are not in `pairs.tsv`, nobody checked them, and their `p_valid` is empty.
 * `distributions.jsonl`: of each base word how many players gave each answer; rarer answers are pooled as `other`.
 
 ## Whose it is
@@ -74,7 +75,7 @@ Players were asked for what others would say, under a timer, so frequent means *
 earned a bonus, which draws answers towards it: compare with `in_wn30`. Split by base word **and** by answer when a
 classifier is trained; never put a pair and its reverse on two sides.
 
-## Who asked to be left out
+## Who has left
 
 {_removals(card)}
 
@@ -87,10 +88,13 @@ Pairs and counts: CC0 1.0. WordNet 3.0, which `in_wn30` and `depth` come from, h
 def _removals(card: Card) -> str:
     asked = [(release, n) for release, n in card.removed if n]
     if not asked:
-        return "Nobody who was in an earlier release has asked for removal since."
+        return "Nobody has left since an earlier release was made."
     lines = [
         f"* since `{release.release}`: {n:,} {'player' if n == 1 else 'players'} had everything of theirs removed. "
-        "It may still hold counts that they were part of; this release does not."
+        "It may hold counts that they were part of; this release does not."
         for release, n in asked
     ]
-    return "\n".join([*lines, "", "Please use the newest release."])
+    whoever = (
+        "Counted is whoever left the game, guests who did not come back too, whether or not anything of theirs was published."
+    )
+    return "\n".join([*lines, "", whoever, "Please use the newest release."])

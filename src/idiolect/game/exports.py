@@ -3,7 +3,8 @@
     nyms-3/  pairs.tsv  negatives.tsv  distributions.jsonl  card.md  SHA256SUMS
 
 A release is written into a folder beside its place and put there in one step, together with its record. One base word is in
-memory at a time. Whoever takes their consent back, or leaves, while a release is written makes it be written again.
+memory at a time. Whoever takes their consent back, leaves, has something forgotten or is banned while a release is written
+makes it be written again, and so does a pair that is blocked.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from idiolect.game import card
 from idiolect.game.clock import Clock
 from idiolect.game.normalise import Relation
 from idiolect.game.rules import RULES
+from idiolect.game.showing import showable
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.owning import OWN_KINDS
-from idiolect.store.game.publishing import PublicPair, Published
+from idiolect.store.game.publishing import PublicPair, Published, Standing
 from idiolect.store.game.records import PlayerRow, PromptRow
-from idiolect.types import canonical_json, seed_of
+from idiolect.types import canonical_json
 
 K_MIN = 5
 """Fewest different players behind anything that is published."""
@@ -59,10 +61,14 @@ class Release:
 
 
 class Exports:
-    """Where releases are made, and where players get everything of theirs."""
+    """Where releases are made, and where players get everything of theirs.
 
-    def __init__(self, books: GameBooks, words: Vocabulary, clock: Clock) -> None:
-        self._books, self._words, self._clock = books, words, clock
+    Args:
+        rng: draws distractors; by default from the system. Whoever could draw them again would learn what was passed over.
+    """
+
+    def __init__(self, books: GameBooks, words: Vocabulary, clock: Clock, rng: random.Random | None = None) -> None:
+        self._books, self._words, self._clock, self._rng = books, words, clock, rng or random.SystemRandom()
 
     # -- releases --------------------------------------------------------------------------------------------------
 
@@ -71,7 +77,7 @@ class Exports:
 
         Raises:
             ConfigError: fewer than five players are asked for.
-            StoreBusy: players left or took consent back each time that it was tried, or another release came between.
+            StoreBusy: what may be published changed each time that it was tried, or another release came between.
             StoreError: the folder is there already, or cannot be written.
         """
         if k < K_MIN:
@@ -81,7 +87,7 @@ class Exports:
             made = self._try(place, k)
             if made is not None:
                 return made
-        raise StoreBusy("players left, or another release was made, while this one was written; nothing was kept: try again")
+        raise StoreBusy("what may be published changed each time that a release was written; nothing was kept: try again")
 
     def _try(self, place: Path, k: int) -> Release | None:
         """A release, or None if the store changed so that it must not be kept."""
@@ -90,9 +96,9 @@ class Exports:
             part.mkdir(parents=True)
             with self._books.read() as books:
                 at = self._clock()
-                before = _standing(books, at)
-                name = f"nyms-{before[2] + 1}"
-                rows = _Writer(books, self._words, part, k, at, name).write()
+                before = books.standing(at)
+                name = f"nyms-{before.n_releases + 1}"
+                rows = _Writer(books, self._words, part, k, at, name, self._rng).write()
             made = Release(name, place / name, rows, _checksums(part))
             return made if self._put(part, made, k, at, before) else None
         except OSError as error:
@@ -100,13 +106,13 @@ class Exports:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _put(self, part: Path, made: Release, k: int, at: float, before: tuple[int, int, int]) -> bool:
+    def _put(self, part: Path, made: Release, k: int, at: float, before: Standing) -> bool:
         """Put a release in its place and on record, both or neither; whether that was still right to do."""
         if made.folder.exists():
             raise StoreError(f"there is a {made.release!r} in {str(made.folder.parent)!r} already; choose another --out")
         try:
             with self._books.write() as books:
-                if _standing(books, at) != before:
+                if books.standing(at) != before:
                     return False
                 values = {"k_min": k, "n_rows": sum(made.rows.values()), "digest": made.digest}
                 books.add_release(release=made.release, at=at, rules=RULES, **values)
@@ -142,10 +148,18 @@ class Exports:
         while True:
             with self._books.read() as books:
                 page = books.own_rows(player, kind, after)
+                page = [self._without_hidden(books, row) for row in page] if kind == "complaints" else page
             if not page:
                 return
             after = page[-1]["row"]
             yield page
+
+    def _without_hidden(self, books: Books, row: dict[str, Any]) -> dict[str, Any]:
+        """A complaint without the answer that it is about, where that is not shown (any more): it is somebody else's word."""
+        asked = books.prompt_named(row["prompt"])
+        assert asked is not None  # it has a row, and a complaint
+        shown = showable(books, self._words, asked.key, self._words.words[row["prompt"]], [row["answer"]])
+        return row if shown else {**row, "answer": None}
 
 
 def _about(row: PlayerRow) -> dict[str, Any]:
@@ -154,11 +168,6 @@ def _about(row: PlayerRow) -> dict[str, Any]:
 
 def _json(value: Any) -> bytes:
     return canonical_json(value).encode("utf-8", "replace")
-
-
-def _standing(books: Books, at: float) -> tuple[int, int, int]:
-    """What must be the same when a release is put in its place as when it was read."""
-    return books.n_consenting(at), books.removals_since(at), len(books.releases())
 
 
 def _checksums(folder: Path) -> str:
@@ -175,8 +184,9 @@ def _checksums(folder: Path) -> str:
 class _Writer:
     """One release, in the transaction that it is read in."""
 
-    def __init__(self, books: Books, words: Vocabulary, folder: Path, k: int, at: float, name: str) -> None:
+    def __init__(self, books: Books, words: Vocabulary, folder: Path, k: int, at: float, name: str, rng: random.Random) -> None:
         self._books, self._words, self._folder, self._k, self._at, self._name = books, words, folder, k, at, name
+        self._rng = rng
         self._answered = books.answered_prompts(at)
         self._drawn: dict[str, list[tuple[str, str]]] = {}
         self._n: Counter[str] = Counter()
@@ -191,7 +201,7 @@ class _Writer:
         with self._open("negatives.tsv") as negatives:
             negatives.write(_row(NEGATIVES))
             for prompt, word in self._prompts():
-                for row in self._negatives(prompt, word, self._books.published(prompt.key, self._at)):
+                for row in self._negatives(word, self._books.published(prompt.key, self._at)):
                     negatives.write(_row(row))
                     self._n["negatives.tsv"] += 1
         (self._folder / "card.md").write_text(card.text(self._card()), encoding="utf-8")
@@ -233,18 +243,24 @@ class _Writer:
         month = "" if pair.first_at is None else datetime.fromtimestamp(pair.first_at, UTC).strftime("%Y-%m")
         freq = f"{pair.n_players / found.n_players:.4f}"
         return (
-            word.relation, word.key, pair.key, pair.n_players, found.n_players, freq, pair.yes, pair.no, f"{_valid(pair):.4f}",
+            word.relation, word.key, pair.key, pair.n_players, found.n_players, freq, *self._votes(pair),
             int(depth is not None), "" if depth is None else depth, int(pair.oov), month, RULES,
         )  # fmt: skip
 
+    def _votes(self, pair: PublicPair) -> tuple[object, object, object]:
+        """n_yes, n_no and p_valid; blank where fewer judged than may be published, whose verdicts and trust they would tell."""
+        if pair.yes + pair.no < self._k:
+            return "", "", ""
+        return pair.yes, pair.no, f"{_valid(pair):.4f}"
+
     # -- what is none of it ----------------------------------------------------------------------------------------
 
-    def _negatives(self, prompt: PromptRow, word: BaseWord, found: Published) -> Iterator[tuple[object, ...]]:
+    def _negatives(self, word: BaseWord, found: Published) -> Iterator[tuple[object, ...]]:
         refused = [pair for pair in found.pairs.values() if self._is_refused(pair)]
         for pair in refused:
-            numbers = (pair.yes, pair.no, f"{_valid(pair):.4f}")
-            yield word.relation, word.key, pair.key, *numbers, "judged", RULES
-        for key in self._distractors(prompt, word, len(self._frequent(found)), found):
+            yield word.relation, word.key, pair.key, *self._votes(pair), "judged", RULES
+        shown = self._frequent(found)
+        for key in self._distractors(word, len(shown), {pair.key for pair in (*shown, *refused)}):
             yield word.relation, word.key, key, 0, 0, "", "distractor", RULES
 
     def _is_refused(self, pair: PublicPair) -> bool:
@@ -252,15 +268,18 @@ class _Writer:
         known = pair.n_players >= self._k or pair.key in self._words.lexicon
         return known and pair.open and pair.yes + pair.no >= max(JUDGES, self._k) and _valid(pair) <= REFUSED
 
-    def _distractors(self, prompt: PromptRow, word: BaseWord, n: int, found: Published) -> list[str]:
-        """As many as there are pairs: other base words' published answers that have nothing to do with this one."""
-        near = {word.key, *self._words.seeds[word.id], *found.pairs}
+    def _distractors(self, word: BaseWord, n: int, published: set[str]) -> list[str]:
+        """As many as there are pairs, if there are so many: other base words' published answers, by lot.
+
+        What is passed over is in the release or in WordNet. Passing over what few gave would tell that somebody did.
+
+        Args:
+            published: answers to this base word that are in the release.
+        """
+        near = {word.key, *self._words.seeds[word.id], *published}
         drawn = self._drawn.get(word.relation, [])
         far = sorted({key for base, key in drawn if base != word.key and key not in near and base not in near})
-        random.Random(seed_of("distractors", self._name, word.id)).shuffle(far)
-        chosen = far[: 2 * n]
-        given = self._books.given_keys(prompt.key, chosen) if chosen else set()
-        return sorted([key for key in chosen if key not in given][:n])
+        return sorted(self._rng.sample(far, min(n, len(far))))
 
     def _keep(self, relation: Relation, base: str, key: str) -> None:
         """Remember a published pair to draw from, or by lot one of them in its place."""
@@ -268,7 +287,7 @@ class _Writer:
         n = self._n[f"seen {relation}"] = self._n[f"seen {relation}"] + 1
         if len(kept) < DRAWN_FROM:
             kept.append((base, key))
-        elif (place := random.Random(seed_of("kept", self._name, relation, n)).randrange(n)) < DRAWN_FROM:
+        elif (place := self._rng.randrange(n)) < DRAWN_FROM:
             kept[place] = (base, key)
 
     # -- what is said of it ----------------------------------------------------------------------------------------

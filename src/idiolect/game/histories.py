@@ -5,7 +5,8 @@
 
 An event says what the player did, and beside it what others had said by then (`population`, without the player); the item is
 made from the event without that part. What stays out: blocked, pasted and late answers, checks against gold, rounds that
-somebody or something flagged, and all but the first round on a base word and the first repeat of it.
+somebody or something flagged, and all but the first round on a base word and the first repeat of it. Words of others are in it
+only where they may be shown.
 
 A history is kept only with the player's consent to personal use; whoever takes it back is forgotten at `accounts`.
 """
@@ -23,6 +24,7 @@ from idiolect.data.nyms import SOURCE, VERSION, event_item
 from idiolect.data.tasks import FirstTask, get_task
 from idiolect.game.population import Crowd, counted, crowd, likely_first, likely_list, likely_verdict
 from idiolect.game.refusals import NotAllowed
+from idiolect.game.showing import showable
 from idiolect.game.vocabulary import Vocabulary
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.reading import JudgedRow, PlayedRow
@@ -72,18 +74,19 @@ class Histories:
     def sync(self, player: int) -> Synced:
         """Add what is new in a player's history to the person that they are, who is made where there is none yet.
 
-        One transaction, and what is there stays as it is: doing so twice changes nothing.
+        What is there stays as it is: doing so twice changes nothing. The history is read before anything is locked, and kept
+        in one transaction, if there is consent then.
 
         Raises:
             NotAllowed: the player did not agree to personal use.
         """
-        with self._books.write() as books:
-            row = books.player(player)
-            if row.consent_personal is None or not row.is_real:
-                raise NotAllowed("this player has not agreed to a personal adapter; that is asked for on their own page")
-            events = self._events(books, player)
-            n_new = books.keep_items(player, person_of(row.player), [event_item(event) for event in events])
-        return Synced(person_of(row.player), len(events), n_new)
+        with self._books.read() as books:
+            name = _agreeing(books, player)
+            items = [event_item(event) for event in self._events(books, player)]
+        with self._books.write("histories") as books:
+            _agreeing(books, player)
+            n_new = books.keep_items(player, person_of(name), items)
+        return Synced(person_of(name), len(items), n_new)
 
     def _events(self, books: Books, player: int) -> list[Event]:
         user = person_of(books.player(player).player)
@@ -95,15 +98,18 @@ class Histories:
     def _of_rounds(self, books: Books, player: int, user: str) -> Iterator[Event]:
         seen: set[tuple[int, bool]] = set()
         for played in books.played_rounds(player):
-            round, given = played.round, _kept(played)
+            round = played.round
             assert round.prompt is not None
-            if not given or is_flagged(round.flags) or (round.prompt, round.repeat) in seen:
+            if is_flagged(round.flags) or (round.prompt, round.repeat) in seen:
+                continue
+            given = _kept(books, round.prompt, played)
+            if not given:
                 continue
             seen.add((round.prompt, round.repeat))
             others = crowd(books.given(round.prompt, without=player, before=round.closed_at))
             listed = self._listed(played, given, others, user)
             yield listed
-            if not round.repeat and (first := self._first(listed, others)) is not None:
+            if not round.repeat and (first := self._first(books, round.prompt, listed, others)) is not None:
                 yield first
 
     def _listed(self, played: PlayedRow, given: Sequence[tuple[str, int | None]], others: Crowd, user: str) -> Event:
@@ -116,12 +122,15 @@ class Histories:
             "timing": round.timing, "repeat": round.repeat, "population": _shares(others, keys), "flags": [],
         }  # fmt: skip
 
-    def _first(self, listed: Event, others: Crowd) -> Event | None:
+    def _first(self, books: Books, prompt: int, listed: Event, others: Crowd) -> Event | None:
         """Which answer came first: one own among three that others give often, as nearly as often as the own one, so that how
         frequent a word is tells as little as may be. None where others are too few for that.
         """
-        own, seeds = listed["output"], self._words.seeds[f"{listed['relation']}:{listed['base']}"]
+        word = self._words.words[f"{listed['relation']}:{listed['base']}"]
+        own, seeds = listed["output"], self._words.seeds[word.id]
         often = [key for key in others.ranked if key not in own and (others.given[key] >= FREQUENT or key in seeds)]
+        shown = showable(books, self._words, prompt, word, often)
+        often = [key for key in often if key in shown]
         if len(often) < N_CANDIDATES - 1:
             return None
         n = others.given.get(own[0], 0)
@@ -175,8 +184,19 @@ def is_flagged(flags: Mapping[str, Any]) -> bool:
     return any(value for name, value in flags.items() if name not in _HARMLESS)
 
 
-def _kept(played: PlayedRow) -> list[tuple[str, int | None]]:
-    return [(one.key, one.ms) for one in played.answers if one.status == "accepted" and not one.pasted]
+def _agreeing(books: Books, player: int) -> str:
+    """The name of a player who agreed to personal use; NotAllowed for others."""
+    row = books.find_player(player)
+    if row is None or row.consent_personal is None or not row.is_real:
+        raise NotAllowed("this player has not agreed to a personal adapter; that is asked for on their own page")
+    return row.player
+
+
+def _kept(books: Books, prompt: int, played: PlayedRow) -> list[tuple[str, int | None]]:
+    """Accepted answers that were typed, without those that a moderator blocked since."""
+    typed = [(one.key, one.ms) for one in played.answers if one.status == "accepted" and not one.pasted]
+    pairs = books.pairs(prompt, {key for key, _ in typed}) if typed else {}
+    return [(key, ms) for key, ms in typed if key not in pairs or pairs[key].state != "blocked"]
 
 
 def _shares(others: Crowd, keys: Sequence[str]) -> Event:

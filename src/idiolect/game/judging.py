@@ -220,15 +220,21 @@ class Judging:
             RoundClosed: the round is still running, or was put away.
         """
         now = self._clock()
-        with self._books.write() as books:
-            row = self._own(books, player, round)
-            if row.closed_at is None and row.started_at is not None and is_over(row, now):
-                self._close(books, row, "expired", now)
         with self._books.read() as books:
             row = self._own(books, player, round)
-            if row.closed_at is None or row.close_reason not in ("finished", "expired"):
-                raise RoundClosed("there is no report of this round: it is still running, or was put away")
-            return JudgeReport(row, tuple(self._lines(books, row)))
+            if not _is_to_close(row, now):
+                return self._report(books, row)
+        with self._books.write() as books:
+            row = self._own(books, player, round)
+            if _is_to_close(row, now):
+                self._close(books, row, "expired", now)
+        with self._books.read() as books:
+            return self._report(books, self._own(books, player, round))
+
+    def _report(self, books: Books, row: RoundRow) -> JudgeReport:
+        if row.closed_at is None or row.close_reason not in ("finished", "expired"):
+            raise RoundClosed("there is no report of this round: it is still running, or was put away")
+        return JudgeReport(row, tuple(self._lines(books, row)))
 
     def _lines(self, books: Books, row: RoundRow) -> list[JudgedLine]:
         judged = books.judgements(row.key)
@@ -243,6 +249,10 @@ class Judging:
         if row is None or row.player != player or row.mode != "judge":
             raise NotYours("there is no such round of yours")
         return row
+
+
+def _is_to_close(row: RoundRow, now: float) -> bool:
+    return row.closed_at is None and row.started_at is not None and is_over(row, now)
 
 
 def _kept_ms(ms: int | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,15 +70,29 @@ class Limits:
         Raises:
             TooMany: the window is full; nothing was counted.
         """
-        n = round(limit.n * self._factor) if limit.by_address else limit.n
-        bucket = f"{limit.name}:{self._hashed(*who)}"
         if books is not None:
-            wait_s = books.spend(bucket, n, limit.per_s, self._clock())
+            wait_s = self._spent(books, limit, who)
         else:
             with self._books.write() as own:
-                wait_s = own.spend(bucket, n, limit.per_s, self._clock())
+                wait_s = self._spent(own, limit, who)
         if wait_s is not None:
             raise TooMany(retry_after_s=wait_s)
+
+    def spend_each(self, limits: Sequence[Limit], *who: str) -> None:
+        """Count one more against each of several limits, up to the first that is used up; one transaction.
+
+        Raises:
+            TooMany: a window is full; it was not counted there, nor against the limits that follow.
+        """
+        with self._books.write() as books:
+            waits = (self._spent(books, limit, who) for limit in limits)
+            wait_s = next((wait for wait in waits if wait is not None), None)
+        if wait_s is not None:
+            raise TooMany(retry_after_s=wait_s)
+
+    def _spent(self, books: Books, limit: Limit, who: Sequence[str]) -> float | None:
+        n = round(limit.n * self._factor) if limit.by_address else limit.n
+        return books.spend(f"{limit.name}:{self._hashed(*who)}", n, limit.per_s, self._clock())
 
     def purge(self) -> int:
         """Delete counters whose time is over; how many those were."""

@@ -7,12 +7,14 @@ What is shown has the shape of the page's own view, field for field, so that a p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from idiolect.game.clock import Clock
 from idiolect.game.refusals import NotAllowed
+from idiolect.game.rules import DAY_S
 from idiolect.game.vocabulary import Vocabulary
 from idiolect.store.game.books import GameBooks
 from idiolect.store.game.portraits import PortraitRow
@@ -20,6 +22,8 @@ from idiolect.store.game.records import PlayerRow
 
 NEEDED = 100
 """Items of a history from which on an adapter of one's own is trained; with fewer, earlier items are only looked up."""
+AGAIN_ITEMS, AGAIN_S = 50, 14 * DAY_S
+"""A portrait that is drawn is drawn again when so many items are new, or so much later."""
 STALE_S = 3600.0
 """A portrait that has been running for so long was cut off, and is drawn again."""
 
@@ -98,15 +102,18 @@ class Mirrors:
         """Ask for a player's portrait; one that is waiting or being drawn stays as it is.
 
         Raises:
-            NotAllowed: the player did not agree to personal use, or is not said to be 16.
+            NotAllowed: the player did not agree to personal use, or is not said to be 16; there is too little to learn from,
+                or too little that is new.
         """
+        now = self._clock()
         with self._books.write() as books:
             row = books.player(player)
             if row.consent_personal is None or not row.adult:
                 raise NotAllowed("this needs your consent to a personal adapter; it is on your own page")
             there = books.portrait(player)
             if there is None or there.state not in ("waiting", "running"):
-                books.put_portrait(player, "waiting", self._clock(), {} if there is None else there.body)
+                _check_worth(there, books.n_items(player), now)
+                books.put_portrait(player, "waiting", now, {} if there is None else there.body)
 
     def next_waiting(self) -> int | None:
         """The player whose portrait is to be drawn next, from now on running; None if nobody waits."""
@@ -125,6 +132,19 @@ class Mirrors:
         with self._books.read() as books:
             row, portrait, n_items = books.player(player), books.portrait(player), books.n_items(player)
         return mirror(row, portrait, n_items, self._words)
+
+
+def _check_worth(there: PortraitRow | None, n_items: int, now: float) -> None:
+    """Raises NotAllowed where training would teach nothing new."""
+    if n_items < NEEDED:
+        raise NotAllowed(f"this takes {NEEDED} answers and judgements, and you have {n_items}; play on")
+    if there is None or there.state != "done" or now - there.at >= AGAIN_S:
+        return
+    n_new = n_items - there.body.get("n_played", 0)
+    if n_new < AGAIN_ITEMS:
+        days = math.ceil((there.at + AGAIN_S - now) / DAY_S)
+        when = "a day" if days == 1 else f"{days} days"
+        raise NotAllowed(f"too little is new; come back after {AGAIN_ITEMS - n_new} more answers and judgements, or in {when}")
 
 
 def mirror(player: PlayerRow, portrait: PortraitRow | None, n_items: int, words: Vocabulary) -> Mirror:

@@ -2,7 +2,7 @@
 
     challenge   a player argues that an answer of theirs without points is right; three wait at a time
                 accepted: the pair is validated, and everybody who gave it gets 25 points, once
-    complaint   an answer of others should not be shown; two, and nobody sees it until a moderator has
+    complaint   an answer of others should not be shown; two by trusted players, and nobody sees it until a moderator has
     word        an answer that waits for a moderator before others see it
     base word   half of those who meet it skip it: it is proposed for retirement, and retired by a moderator only
 
@@ -23,18 +23,21 @@ from idiolect.game.refusals import BadInput, NotAllowed, NotYours, TooMany
 from idiolect.game.reliability import MIN_VOTES, Judge, unreliable
 from idiolect.game.rules import DAY_S
 from idiolect.game.score import CHALLENGE
+from idiolect.game.showing import showable
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.moderating import ActRow, ComplaintRow, DislikedRow
+from idiolect.store.game.publishing import HIDDEN_FROM
 from idiolect.store.game.records import PairRow, PlayerRow
+from idiolect.types import has_surrogate
 
 MAX_SENTENCE = 140
 MAX_OPEN = 3
 """Challenges of one player that wait at a time."""
-HIDDEN_FROM = 2
-"""Open complaints that hide an answer."""
 MET, LEAST_SHARE, LEAST_SHARE_CONCRETE = 50, 0.25, 0.15
 """Players who met a base word before its share of plays says anything, and below which share it is proposed for retirement."""
+
+_NO_ANSWER = "there is no such answer"
 
 FLAG_DAYS = 30
 """How long a round that looks odd is shown to moderators."""
@@ -57,12 +60,12 @@ class Moderation:
         """Argue that an own answer without points is right; names the challenge.
 
         Raises:
-            BadInput: the sentence is empty or too long, or the answer was challenged by the player before.
+            BadInput: the sentence is empty, too long or no text, or the answer was challenged by the player before.
             NotYours: the player did not give this answer, or got points for it.
             TooMany: three challenges of the player wait already.
         """
         said = " ".join(sentence.split())
-        if not fold(said) or len(said) > MAX_SENTENCE:
+        if not fold(said) or len(said) > MAX_SENTENCE or "\0" in said or has_surrogate(said):
             raise BadInput(f"say in one sentence of at most {MAX_SENTENCE} characters why the answer is right")
         with self._books.write() as books:
             row = _pair(books, pair)
@@ -76,17 +79,28 @@ class Moderation:
             return books.add_challenge(pair, player.key, said, self._clock())
 
     def complain(self, player: PlayerRow, pair: int) -> bool:
-        """Say that an answer should not be shown; whether it is hidden now. Saying it again changes nothing."""
+        """Say that an answer should not be shown; whether it is hidden now. Saying it again changes nothing.
+
+        Raises:
+            NotYours: the player cannot have seen this answer.
+        """
         now = self._clock()
         with self._books.write() as books:
             row = _pair(books, pair)
             if not books.has_complained(pair, player.key):
+                if not self._may_have_seen(books, player, row):
+                    raise NotYours(_NO_ANSWER)
                 books.add_complaint(pair, player.key, now)
-                if len(books.complaints(pair)) >= HIDDEN_FROM and row.state != "blocked":
+                if books.n_complaining(pair) >= HIDDEN_FROM and row.state != "blocked":
                     books.change_pair(pair, review=True, decided=None)
                     books.add_act(trust.RULES_ACTOR, "hide", f"pair {pair}", now)
             row = _pair(books, pair)
             return row.state == "blocked" or (row.review and row.decided is None)
+
+    def _may_have_seen(self, books: Books, player: PlayerRow, row: PairRow) -> bool:
+        """Whether others are shown the pair, or this player was asked about it."""
+        shown = showable(books, self._words, row.prompt, self._word(books, row.prompt), [row.key])
+        return bool(shown) or books.has_judged(player.key, row.prompt, row.key)
 
     # -- what waits ------------------------------------------------------------------------------------------------
 
@@ -145,6 +159,7 @@ class Moderation:
 
         Raises:
             BadInput: it was decided before.
+            NotAllowed: it is the moderator's own.
         """
         with self._acting(moderator, "accept" if accept else "deny", f"challenge {challenge}") as (books, now):
             row = books.challenge(challenge)
@@ -152,6 +167,8 @@ class Moderation:
                 raise NotYours("there is no such challenge")
             if row.status != "open":
                 raise BadInput("this challenge has been decided already")
+            if row.player == moderator.key:
+                raise NotAllowed("nobody decides about a challenge of their own")
             if accept:
                 self._accept(books, row.pair, now)
             decided = [other for other in books.challenges() if other.key == challenge or (accept and other.pair == row.pair)]
@@ -273,7 +290,7 @@ def _check(moderator: PlayerRow) -> None:
 def _pair(books: Books, key: int) -> PairRow:
     row = books.pair(key)
     if row is None:
-        raise NotYours("there is no such answer")
+        raise NotYours(_NO_ANSWER)
     return row
 
 

@@ -9,14 +9,8 @@ from idiolect.store.game.books import Books, GameBooks
 
 
 def recount(books: Books, prompts: Collection[int], now: float) -> None:
-    """Make the counts of these base words and their pairs again.
-
-    Pairs that nobody gives any more go: their words were only those people's who have left.
-    """
-    books.recount_prompts(prompts)
-    books.drop_orphaned_pairs(prompts)
-    for prompt in sorted(prompts):
-        books.recount_players(prompt)
+    """Make the counts of these base words and their pairs again, and states by today's trust."""
+    books.count_again(prompts)
     refresh(books, {(prompt, key) for prompt in prompts for key in books.pairs(prompt)}, now)
 
 

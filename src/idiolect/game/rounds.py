@@ -36,6 +36,7 @@ from idiolect.game.rules import (
     day_of,
     seconds_of,
 )
+from idiolect.game.showing import showable
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.books import Books, GameBooks
 from idiolect.store.game.records import AnswerRow, PlayerRow, PromptRow, RoundRow
@@ -148,7 +149,7 @@ class Rounds:
         if mode == "fresh":
             known = [p for p in prompts if p.n_players >= score.TABOO_FROM and p.key not in played]
             chosen = choosing.choose(known, {}, passed, now, self._rng, record)
-            taboo = reports.merged(books.given(chosen.prompt.key, player.key))[0].taboo() if chosen else taboo
+            taboo = self._taboo(books, chosen.prompt, player.key) if chosen else taboo
         if not taboo:  # a Fresh round that lists nothing is a Classic one
             chosen = choosing.choose(prompts, played, passed, now, self._rng, record)
             mode = "my_view" if mode == "my_view" and player.consent_personal is not None else "classic"
@@ -167,6 +168,11 @@ class Rounds:
             rules=RULES,
             flags=canonical_json({"asked": asked, **({"taboo": sorted(taboo)} if taboo else {})}),
         )
+
+    def _taboo(self, books: Books, prompt: PromptRow, player: int) -> frozenset[str]:
+        """What a Fresh round on this base word lists: of others' frequent answers those that may be shown."""
+        frequent = reports.merged(books.given(prompt.key, player))[0].taboo()
+        return showable(books, self._words, prompt.key, self._words.words[prompt.prompt], frequent)
 
     def start(self, player: int, round: str) -> RoundRow:
         """Show the base word, and let the clock run; doing so again changes nothing."""

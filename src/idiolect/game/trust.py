@@ -9,6 +9,8 @@
     an accepted answer is rejected later           +0.5
     a slur                                         +1
 
+An answer that is valid no more, because those left who spoke for it, takes its share back: coming and going gains nothing.
+
 Below one half a player's answers and votes count for nobody, and nobody sees them on a board; they play on as before. They
 come back by the same rule. Patterns of rounds are marked, never punished: people read them, and analyses leave them out.
 """
@@ -68,13 +70,28 @@ def of_gold(judged: Iterable[tuple[Verdict, Verdict]]) -> Evidence:
 
 
 def earn(books: Books, player: int, evidence: Evidence, at: float) -> bool:
-    """Add evidence; whether the player's standing changed by it.
-
-    Whom a moderator limited stays limited, whatever their trust.
-    """
+    """Add evidence; whether the player's standing changed by it."""
     if evidence == _NOTHING:
         return False
     books.add_trust(player, evidence.a, evidence.b)
+    return reassess(books, player, at)
+
+
+def take_back(books: Books, player: int, evidence: Evidence, at: float) -> bool:
+    """Take evidence away that does not hold any more; whether the player's standing changed by it.
+
+    Nobody has less than they began with: who gave an answer when it was valid already never got what is taken here.
+    """
+    row = books.player(player)
+    a, b = max(0.0, min(evidence.a, row.trust_a - START.a)), max(0.0, min(evidence.b, row.trust_b - START.b))
+    return earn(books, player, Evidence(-a, -b), at)
+
+
+def reassess(books: Books, player: int, at: float) -> bool:
+    """See to it that a player's standing follows from their trust; whether it changed.
+
+    Whom a moderator limited stays limited, whatever their trust.
+    """
     row = books.player(player)
     subject = f"player {player}"
     if row.state == "ok" and row.trust < MIN_TRUST:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from idiolect.game.score import MIN_TRUST
-from idiolect.game.trust import REJECTED, VALIDATED, earn
+from idiolect.game.trust import REJECTED, VALIDATED, earn, take_back
 from idiolect.store.game.books import Books
 from idiolect.store.game.judging import GiverRow, Pair, VoteRow
 from idiolect.store.game.records import PairRow
@@ -100,20 +100,11 @@ class Transition:
 def refresh(books: Books, wanted: Collection[Pair], at: float) -> list[Transition]:
     """Count the votes on these pairs again; what changed.
 
-    Whoever gave a pair gains trust when it becomes validated, and loses some when it becomes rejected. Players whose standing
-    changes by that take all their pairs with them.
+    Whoever gave a pair gains trust when it becomes validated, loses that again when it is so no more, and loses some when it
+    becomes rejected. Players whose standing changes by that take all their pairs with them.
     """
     changed, moved = _refresh(books, wanted, at)
     return changed + reconsider(books, moved, at)
-
-
-def recount(books: Books, at: float) -> list[Transition]:
-    """Count all pairs again, by what their judges and givers are trusted today; what changed."""
-    return [
-        transition
-        for prompt in books.prompts()
-        for transition in refresh(books, {(prompt.key, key) for key in books.pairs(prompt.key)}, at)
-    ]
 
 
 def reconsider(books: Books, players: Iterable[int], at: float) -> list[Transition]:
@@ -151,14 +142,20 @@ def _refresh(books: Books, wanted: Collection[Pair], at: float) -> tuple[list[Tr
         for row, tally in tallies:
             if row.state != tally.state:
                 changed.append(Transition(row.key_, row.state, tally.state))
-                moved += _paid(books, [giver.player for giver in givers.get((row.prompt, row.key), ())], tally.state, at)
+                gave_it = [giver.player for giver in givers.get((row.prompt, row.key), ())]
+                moved += _paid(books, gave_it, row.state, tally.state, at)
     return changed, moved
 
 
-def _paid(books: Books, givers: Collection[int], state: State, at: float) -> list[int]:
+def _paid(books: Books, givers: Collection[int], before: State, after: State, at: float) -> list[int]:
     """Move the trust of those who gave a pair that got another state; whose standing changed by it."""
-    evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(state)
-    return [] if evidence is None else [player for player in sorted(set(givers)) if earn(books, player, evidence, at)]
+    evidence = {"validated": VALIDATED, "rejected": REJECTED}.get(after)
+    moved: list[int] = []
+    for player in sorted(set(givers)):
+        fallen = before == "validated" and take_back(books, player, VALIDATED, at)
+        risen = evidence is not None and earn(books, player, evidence, at)
+        moved += [player] if fallen != risen else []
+    return moved
 
 
 def _by_pair(rows: Iterable[Row]) -> dict[Pair, list[Row]]:

@@ -23,14 +23,18 @@ from idiolect.game.mirror import NEEDED, own_words
 from idiolect.game.population import crowd
 from idiolect.game.refusals import NotAllowed
 from idiolect.game.score import MIN_OTHERS
+from idiolect.game.showing import showable_texts
 from idiolect.model.adapter import modules_of
 from idiolect.model.base import Base
 from idiolect.portraits.measuring import Measured, measure
 from idiolect.portraits.teachers import Teachers, teachers
+from idiolect.store.game.records import PlayerRow
 from idiolect.store.store import Store
 from idiolect.train.stages import Recipe, stage_one, with_task_adapter
 
 TASKS = ("NYM-1", "NYM-2", "NYM-3")
+_ARMS = ("before", "after")
+"""Whose guesses are shown: without the player's adapter, and with it."""
 N_GUESSED = 8
 """Questions whose guesses are shown."""
 RULE = "by task, in mean over held-out items: personal - population > 0, personal - before > 0, and personal above chance"
@@ -88,8 +92,11 @@ def draw(
     Raises:
         NotAllowed: the player did not agree to personal use, or took it back meanwhile; nothing is kept.
         StoreBusy: another run holds the store; the portrait waits.
-        EmptyHistory: nobody can teach. The portrait is kept as failed, with the reason.
+        EmptyHistory: nobody can teach. The portrait is kept as failed, with the reason, and shows what it showed before.
     """
+    with game.books.read() as books:
+        row, before = books.player(player), books.portrait(player)
+    shown = {} if before is None else dict(before.body)
     try:
         with store.lock():
             made = _Drawing(base, store, game, player, settings or Settings(), say).draw()
@@ -98,29 +105,34 @@ def draw(
             books.drop_portrait(player)
         raise
     except StoreBusy:  # somebody else trains; it is drawn another time
-        _keep(game, player, "waiting", {})
+        _keep(game, row, "waiting", shown)
         raise
     except IdiolectError as error:
-        _keep(game, player, "failed", {"reason": str(error)})
+        _keep(game, row, "failed", {**shown, "reason": str(error)})
         raise
     except BaseException:
-        _keep(game, player, "failed", {"reason": "drawing was cut off"})
+        _keep(game, row, "failed", {**shown, "reason": "drawing was cut off"})
         raise
-    if not _keep(game, player, "done", made.body):
+    if not _keep(game, row, "done", made.body):
         raise NotAllowed("the player took the consent back while the portrait was drawn; nothing of it was kept")
     for digest in (one["adapter"] for one in made.body["tasks"].values() if one["offered"]):
         store.set_head(digest)
     return made
 
 
-def _keep(game: Game, player: int, state: str, body: Mapping[str, Any]) -> bool:
-    """Keep a portrait, if there still is the player's consent; whether there is."""
+def _keep(game: Game, player: PlayerRow, state: str, body: Mapping[str, Any]) -> bool:
+    """Keep a portrait, if the player is still there, and the consent that it was drawn under; whether they are.
+
+    A consent that was taken back and given again is another one: what was made before is being forgotten.
+    """
     with game.books.write() as books:
-        row = books.find_player(player)
-        agreed = row is not None and row.consent_personal is not None
-        if agreed:
-            books.put_portrait(player, state, game.clock(), body)
-        return agreed
+        row = books.find_player(player.key)
+        if row is None or row.consent_personal is None:
+            return False
+        if (row.player, row.consent_personal) != (player.player, player.consent_personal):
+            return False
+        books.put_portrait(player.key, state, game.clock(), body)
+        return True
 
 
 class _Drawing:
@@ -131,13 +143,14 @@ class _Drawing:
     ) -> None:
         self._base, self._store, self._game, self._player = base, store, game, player
         self._settings, self._say = settings, say
+        self._n_played = 0
 
     def draw(self) -> Portrait:
         self._say("reading the history")
         histories = self._game.histories
         synced = histories.sync(self._player)
         with self._game.books.read() as books:
-            name = books.player(self._player).player
+            name, self._n_played = books.player(self._player).player, books.n_items(self._player)
         events = histories.events(self._player)
         train, test = split(events)
         personal = n_counted(events) >= NEEDED
@@ -170,6 +183,7 @@ class _Drawing:
         return {
             "v": 1,
             "n_items": n_counted(events),
+            "n_played": self._n_played,
             "n_rounds": len(rounds),
             "needed": NEEDED,
             "base": self._base.name,
@@ -180,7 +194,7 @@ class _Drawing:
             "rule": RULE,
             "tasks": {task: one.document() for task, one in found.items()},
             "words": own_words([event for event in rounds if not event["repeat"]], self._alone(rounds)),
-            "guesses": _guesses(test, found.get("NYM-3")),
+            "guesses": shown_guesses(self._game, _guesses(test, found.get("NYM-3"))),
             "retest": retest.document(retest.find(self._game.books, player=self._player))["all"],
         }
 
@@ -204,6 +218,19 @@ def _overall(measured: Sequence[Measured]) -> dict[str, float | None]:
     return {name: round(sum(one.totals[arm] for one in measured) / n, 4) if n else None for name, arm in arms}
 
 
+def shown_guesses(game: Game, guesses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Guesses without words that the player may not be shown: a model may say what it learnt from others."""
+    found = []
+    with game.books.read() as books:
+        for guess in guesses:
+            word = game.words.words[f"{guess['relation']}:{guess['base']}"]
+            prompt = books.prompt_named(word.id)
+            assert prompt is not None  # it was asked
+            kept = {arm: showable_texts(books, game.words, prompt.key, word, guess[arm], guess["own"]) for arm in _ARMS}
+            found.append({**guess, **kept})
+    return found
+
+
 def _guesses(test: Sequence[Event], lists: Measured | None) -> list[dict[str, Any]]:
     """What was guessed for the player's own later questions."""
     if lists is None:
@@ -215,7 +242,7 @@ def _guesses(test: Sequence[Event], lists: Measured | None) -> list[dict[str, An
             "base": event["base"],
             "mode": event["mode"],
             "own": event["output"],
-            **{arm: list(listed(lists.answers.get(arm, {}).get(event["id"], ""))) for arm in ("before", "after")},
+            **{arm: list(listed(lists.answers.get(arm, {}).get(event["id"], ""))) for arm in _ARMS},
         }
         for event in asked
     ]

@@ -1,8 +1,8 @@
 """What a study of portraits leaves behind: results.json and report.md. Figures only; nobody's words, and no names.
 
 Verdicts stand first. An offer rests on one player's few held-out items, so that some are luck; the table over subjects, with an
-interval of the mean difference, tells whether adapters help on the whole, and minds whose preferences hang on the base word
-alone how many offers to expect where there is nothing personal to learn.
+interval of the mean difference, tells whether adapters help on the whole, and honest minds, with no taste that carries over
+from one base word to another, how many offers to expect where there is nothing personal to learn.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from idiolect.evals.folder import doing_it_again, pipe_table, publish, seconds_text, write_results, write_text
+from idiolect.evals.metrics import METRICS
 from idiolect.evals.stats import mean_interval, sign_flip_p
 from idiolect.game.minds import MindKind
 from idiolect.game.retest import Retest, document
 from idiolect.portraits.drawing import RULE, TASKS
+from idiolect.portraits.measuring import MIN_TEST
 from idiolect.portraits.study import Found, Plan
 
 ARMS = ("population", "before", "after")
@@ -26,7 +28,7 @@ GAINS = {"over_population": "population", "over_before": "before"}
 """Name of a difference → what is taken from "after"."""
 _NAMES = {"population": "most people", "before": "before", "after": "after"}
 _TASTELESS: MindKind = "honest"
-_TASTELESS_NOTE = "what they prefer hangs on the base word alone, so that an offer is luck, or what holds for everybody"
+_TASTELESS_NOTE = "what sets them apart is another thing for each base word, so that an offer is luck, or what all share"
 
 Results = Mapping[str, Any]
 """The content of `results.json`."""
@@ -128,7 +130,7 @@ def _verdict(subjects: Sequence[Results], tasks: Mapping[str, Results]) -> str:
     """What came of it in one or two sentences."""
     n, offered = len(subjects), sum(one["offered"] for one in subjects)
     if not any(one["trained"] for one in subjects):
-        return f"No adapter was trained: the histories of {n} simulated players are too short"
+        return f"No adapter was trained: all histories of simulated players ({n}) are too short"
     if not offered:
         return (
             f"No adapter was offered: for none of {n} simulated players did one beat most people, the shared adapter and chance"
@@ -227,7 +229,8 @@ def _reading(results: Results) -> str:
             "* *most people*: what most others would have said, without the subject and as of then. *before*: the shared "
             "adapter, with the subject's own earlier items in the prompt. *after*: the same with the subject's own adapter.",
             "* NYM-1: whether a pair holds, NYM-2: which answer came first (both accuracy), NYM-3: the list of answers "
-            "(likeness of two lists). Measured on the last fifth of a history, on base words that are not in the rest of it.",
+            f"({METRICS['list'][0]}). Measured on the last fifth of a history, on base words that are not in the rest of it; "
+            f"with fewer than {MIN_TEST} items a task is not measured.",
             "* By task: mean ± standard deviation over subjects; differences are paired, each subject counts once, and the "
             "interval draws subjects (bootstrap). *p*: paired sign-flip test over subjects, not corrected for six comparisons.",
             f"* An adapter is offered {results['rule']}; no interval decides, so with few items some offers are luck.",
@@ -235,6 +238,8 @@ def _reading(results: Results) -> str:
             "a seed waits for the shared adapters.",
             "* S_w: likeness of a player's two answers to one base word, a week or more apart; S_b: of their first answers and "
             "others' first answers to it. *clear*: the difference is above 0.05 with its interval above 0.",
+            "* A mind of any kind thinks of nearly the same words each time, so that test and retest may be clear where no "
+            "taste carries over to other base words, which is what an adapter would have to learn.",
             "* Simulated players are no model of people: this shows what the machinery does with known tastes, and tells "
             "nothing of how real players answer.",
         )

@@ -57,8 +57,9 @@ def teachers(books: GameBooks, histories: Histories, player: str, at: float) -> 
 def _people(books: GameBooks, histories: Histories, of: int, simulated: bool, at: float) -> Iterator[Person]:
     with books.read() as opened:
         named = {key: opened.player(key).player for key in opened.consenting(simulated=simulated)}
+        leaving = set(opened.leaving())  # they come back once what they took back is forgotten
     n = 0
-    for key in (key for key, name in named.items() if half(name) == of):
+    for key in (key for key, name in named.items() if half(name) == of and person_of(name) not in leaving):
         events = histories.events(key)
         if n_counted(events) < MIN_ITEMS:
             continue

@@ -130,7 +130,7 @@ def _counted(row: _Row) -> Sequence[Link]:
 
 
 def _given(row: _Row) -> Sequence[Link]:
-    judged = row.number("n_yes") + row.number("n_no") > 0
+    judged = row.fields["n_yes"] != "" and row.number("n_yes") + row.number("n_no") > 0
     p = row.share("p_valid", 1.0) if judged else 1.0
     votes = int(row.number("n_players"))
     return softened(row.word("base"), row.word("answer"), row.relation(), p, row.number("freq", 0, 1), votes)

@@ -13,7 +13,7 @@ from idiolect.game import consents
 from idiolect.game.accounts import GUEST_S
 from idiolect.game.consents import Wish
 from idiolect.game.crowd import CROWD_HEADER, crowd_key
-from idiolect.game.limiting import DELETE, LOGIN, LOGIN_ADDRESS, SIGN_UP, SIGN_UP_TRY
+from idiolect.game.limiting import DELETE, HOUR, LOGIN, LOGIN_ADDRESS, SIGN_UP, SIGN_UP_TRY, Limit
 from idiolect.game.passwords import MIN_PASSWORD, folded
 from idiolect.game.refusals import BadField, NotAllowed, Refusal, WrongLogin
 from idiolect.serve.pages import Here, Visit, form_errors
@@ -23,6 +23,9 @@ from idiolect.store.game.records import PlayerRow
 router = APIRouter()
 
 GUEST_NAME = "guest"
+DELETE_ADDRESS = Limit("delete-address", 10, HOUR, by_address=True)
+"""As many as guests that may come: nobody comes and goes to see what that does to counts."""
+_CONSENTS = ("consent_aggregate", "consent_personal", "consent_sharing", "adult")
 
 
 # ------------------------------------------------------------------------------------------------------------ coming
@@ -61,7 +64,7 @@ def sign_up(here: Here) -> Response:
         here.game.accounts.check_sign_up(handle, password)
         here.spend(SIGN_UP)  # not before: whoever mistypes may try again
         guest = here.player if here.player is not None and here.player.kind == "guest" else None
-        made = here.game.accounts.sign_up(guest, handle, password, _wish(here, new=True))
+        made = here.game.accounts.sign_up(guest, handle, password, _wish(here))
     except BadField as error:
         return _again(here, error, "Sign up", _signup(here, error))
     here.sit(made)
@@ -110,17 +113,29 @@ def own_page(here: Here) -> Response:
 
 @router.post("/me")
 def change(here: Here) -> Response:
-    """Settings and consents. A form says all of them, and a box that is not ticked is no; JSON says what changes."""
+    """Settings. A form says all of them, and a box that is not ticked is no; JSON says what changes."""
     player = here.require_player()
     sent = here.fields
     try:
+        if any(name in sent for name in _CONSENTS):  # by nobody who does not mean to is a consent given or taken back
+            raise BadField("", "what you agree to is changed by a form of its own; load this page again")
         changed = here.game.accounts.change(
             player.key,
-            _wish(here),
             timing=sent.text("timing") if "timing" in sent else None,
             listed=_asked(here, "listed") if player.kind == "account" or "listed" in sent else None,
             keys=_asked(here, "keys") if "keys" in sent else None,
         )
+    except BadField as error:
+        return _again(here, error, "Me", _me(here, player, error))
+    return here.done("/me", _facts(here, changed))
+
+
+@router.post("/me/consents")
+def consent(here: Here) -> Response:
+    """Consents. A form says all of them, and a box that is not ticked takes one back; JSON says what changes."""
+    player = here.require_player()
+    try:
+        changed = here.game.accounts.change(player.key, _wish(here))
     except BadField as error:
         return _again(here, error, "Me", _me(here, player, error))
     return here.done("/me", _facts(here, changed))
@@ -148,10 +163,13 @@ def delete_form(here: Here) -> Response:
 @router.delete("/me")
 def delete(here: Here) -> Response:
     """The same for programs, which say what they mean by the method."""
-    return _delete(here, here.require_player())
+    player = here.require_player()
+    here.limits.spend(DELETE, player.player)
+    return _delete(here, player)
 
 
 def _delete(here: Visit, player: PlayerRow) -> Response:
+    here.spend(DELETE_ADDRESS)
     here.game.accounts.delete(player.key)
     here.leave()
     return here.done("/", {"deleted": True, "csrf": here.csrf})
@@ -192,20 +210,19 @@ def _me(here: Visit, player: PlayerRow, error: BadField | None = None) -> MeView
 
 
 def _consents(player: PlayerRow) -> tuple[ConsentView, ...]:
-    needs_personal = None if player.consent_personal is not None else "First allow a model part of your own."
+    """What is asked. Sharing pieces is not, as long as nothing in the game shares any."""
     return (
         ConsentView("play", True, "Playing needs it."),
         ConsentView("aggregate", player.consent_aggregate is not None),
         ConsentView("personal", player.consent_personal is not None),
-        ConsentView("sharing", player.consent_pieces is not None, needs_personal),
     )
 
 
-def _wish(here: Visit, *, new: bool = False) -> Wish:
+def _wish(here: Visit) -> Wish:
     """What was sent of consents. On a form, the box of the personal consent says "I am 16 or older" too."""
     personal = _asked(here, "consent_personal")
     adult = _asked(here, "adult") if here.fields.is_json or "adult" in here.fields else personal or None
-    sharing = None if new else _asked(here, "consent_sharing")
+    sharing = here.fields.flag("consent_sharing") if "consent_sharing" in here.fields else None  # no form asks for it
     return Wish(_asked(here, "consent_aggregate"), personal, sharing, adult)
 
 

@@ -20,7 +20,7 @@ def leaderboard(here: Here) -> Response:
     """The lists, and where the player stands in them."""
     viewer = here.player.key if here.player is not None else None
     desk = here.game.boards
-    boards = [desk.board(name, viewer) for name in get_args(BoardName)]
+    boards = desk.boards(get_args(BoardName), viewer)
     hardest = desk.hardest()
     if here.wants_json:
         hard = [{"prompt": one.word.id, "mean": one.mean, "n_rounds": one.n_rounds} for one in hardest]

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from idiolect.game import mirror
+from idiolect.game.limiting import DAY, Limit
 from idiolect.game.refusals import NotAllowed
 from idiolect.serve.pages import Here
 from idiolect.serve.views import AdapterView, GuessView, MirrorView, OwnWordsView, QuestionView, RetestView
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from idiolect.game.desk import Game
 
 router = APIRouter()
+
+ADAPTER = Limit("adapter", 5, DAY)
+"""One that failed may be asked for again, but not for ever."""
 
 
 @router.get("/me/words")
@@ -41,6 +45,7 @@ def ask(here: Here) -> Response:
     player = here.require_player()
     if here.settings.drawing is None:
         raise NotAllowed("no adapters are trained on this server; what trains them is not installed")
+    here.limits.spend(ADAPTER, player.player)
     here.game.mirrors.request(player.key)
     return here.done("/me/words", {"state": "waiting"}, 202)
 

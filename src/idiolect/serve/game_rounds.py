@@ -54,8 +54,7 @@ def issue(here: Here) -> Response:
     timing = here.fields.text("timing")
     pace = _one_of(get_args(Timing), timing, "timing") if timing else None
     player = here.player_or_guest()
-    here.limits.spend(ROUNDS_MINUTE, player.player)
-    here.limits.spend(ROUNDS_DAY, player.player)
+    here.limits.spend_each((ROUNDS_MINUTE, ROUNDS_DAY), player.player)
     try:
         row = here.game.rounds.issue(player.key, relations, _MODES[mode], pace)
     except OneOpenRound as running:
@@ -127,8 +126,7 @@ def skip(here: Here, round: str) -> Response:
     asked = choices_of(row, player.consent_personal is not None)
     if here.wants_json:
         return here.json({"skipped": True})
-    here.limits.spend(ROUNDS_MINUTE, player.player)
-    here.limits.spend(ROUNDS_DAY, player.player)
+    here.limits.spend_each((ROUNDS_MINUTE, ROUNDS_DAY), player.player)
     following = here.game.rounds.issue(player.key, asked.relations, _MODES[asked.mode], asked.timing)
     return RedirectResponse(f"/rounds/{following.round}", 303)
 

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, f
 from idiolect.errors import NotFoundError
 from idiolect.store import adapters, encryption, exports, histories, pieces, revoking
 from idiolect.store.game.erasing import erase_player, erase_source
+from idiolect.store.game.leaving import same_source
 from idiolect.store.histories import chunked
 from idiolect.store.records import Downstream, ExportRow, GonePiece
 from idiolect.store.revoking import Reach, Seeds
@@ -56,7 +57,7 @@ def find(
         user_id=user_id,
         item_id=item_id,
         here=key is not None,
-        n_items=1 if item_id is not None else _count(connection, items, key),
+        n_items=_n_items(connection, key, item_id),
         n_queries=0 if item_id is not None else _count(connection, queries, key),
         adapters=reach.adapters,
         left=tuple(one for one in left.adapters if one.digest in kept),
@@ -87,7 +88,7 @@ def _own(connection: Connection, user_id: str, key: int, item_id: str | None) ->
             row: (one, "theirs") for row, one in mine.items()
         }
     holds = (lineage.c.kind == "item", lineage.c.owner == user_id)
-    made = revoking.adapter_rows(connection, _has_parent(*holds, lineage.c.parent == item_id))
+    made = revoking.adapter_rows(connection, _has_parent(*holds, lineage.c.parent.in_(same_source(item_id))))
     sure = revoking.adapter_rows(connection, c.person == key, _has_parent(*holds))
     seeds = {row: (one, "made from the item") for row, one in made.items()}
     for row, one in mine.items():
@@ -111,7 +112,8 @@ def _taught(connection: Connection, user_id: str, key: int | None, item_id: str 
         found |= {row: (one, "they taught it") for row, one in rows.items()}
     if item_id is None or key is None:
         return found
-    holds = _has_parent(lineage.c.kind == "item", lineage.c.owner == user_id, lineage.c.parent == item_id)
+    same = lineage.c.parent.in_(same_source(item_id))
+    holds = _has_parent(lineage.c.kind == "item", lineage.c.owner == user_id, same)
     rows = revoking.adapter_rows(connection, adapter_table.c.person.is_(None), holds)
     return found | {row: (one, "made from the item") for row, one in rows.items()}
 
@@ -158,6 +160,14 @@ def _has_parent(*where: ColumnElement[bool]) -> ColumnElement[bool]:
 
 def _count(connection: Connection, table: Any, key: int | None) -> int:
     return 0 if key is None else connection.execute(select(func.count()).where(table.c.person == key)).scalar_one()
+
+
+def _n_items(connection: Connection, key: int | None, item_id: str | None) -> int:
+    """How many items go: with one those that are made of the same round, or they would tell what it said."""
+    if item_id is None or key is None:
+        return _count(connection, items, key) if item_id is None else 1
+    where = (items.c.person == key, items.c.item_id.in_(same_source(item_id)))
+    return connection.execute(select(func.count()).where(*where)).scalar_one()
 
 
 def _described(connection: Connection, ids: Collection[int]) -> tuple[GonePiece, ...]:
@@ -213,10 +223,13 @@ def erase_name(connection: Connection, user_id: str) -> None:
 
 
 def erase_item(connection: Connection, user_id: str, key: int, item_id: str) -> None:
-    """Delete one item with the round of the word game that it came from, and every edge of lineage that names it."""
+    """Delete one item with the round of the word game that it came from, what else was made of that round, and every edge of
+    lineage that names any of it.
+    """
     erase_source(connection, user_id, item_id)
-    connection.execute(delete(items).where(items.c.person == key, items.c.item_id == item_id))
+    ids = same_source(item_id)
+    connection.execute(delete(items).where(items.c.person == key, items.c.item_id.in_(ids)))
     n = select(func.count()).where(items.c.person == key).scalar_subquery()
     connection.execute(update(people).where(people.c.id == key).values(n_items=n))
-    edges = (lineage.c.kind == "item", lineage.c.owner == user_id, lineage.c.parent == item_id)
+    edges = (lineage.c.kind == "item", lineage.c.owner == user_id, lineage.c.parent.in_(ids))
     connection.execute(delete(lineage).where(*edges))

@@ -86,7 +86,7 @@ class Forgettings(Room):
             False where something else is downstream by now: nothing was changed, so plan again.
         """
         user_id, item_id, leave = expected.user_id, expected.item_id, [one.digest for one in expected.left]
-        with self._rows.write("adapters", "histories") as connection:
+        with self._rows.write("adapters", "game", "histories") as connection:
             found, reach = self._downstream(connection, user_id, item_id, leave)
             if found != expected:
                 return False

@@ -110,7 +110,7 @@ class People(Room):
         Raises:
             PersonNotFound: if there is no such person.
         """
-        with self._rows.write("adapters", "histories") as connection:
+        with self._rows.write("adapters", "game", "histories") as connection:
             key = self._key(connection, user_id)
             revoked = revoking.revoke(connection, pieces.matching(connection, person=key))
             made_from = adapters.made_from_person(connection, user_id, key)

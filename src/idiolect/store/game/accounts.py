@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
 from idiolect.store.game.ledger import Ledger, record, stored
 from idiolect.store.game.records import PlayerRow
 from idiolect.store.game.tables import (
-    answers,
+    audit,
     challenges,
     complaints,
     judgements,
     notices,
-    pairs,
     passes,
     players,
     prompts,
@@ -26,6 +25,15 @@ from idiolect.store.game.tables import (
 from idiolect.store.tables import people, settings
 
 _LEAVING = "game-leaving:"
+
+# What every request asks, made once: to make it anew takes SQLAlchemy longer than to run it.
+_SEEN = select(sessions.c.seen).where(sessions.c.token == bindparam("token"))
+_SIMULATED = select(players.c.id).where(players.c.kind == "simulated").limit(1)
+
+
+def is_noted(connection: Connection, person: str) -> bool:
+    """Whether a person's history has to be forgotten, and is not yet."""
+    return connection.execute(select(settings.c.name).where(settings.c.name == _LEAVING + person)).first() is not None
 
 
 class AccountBook(Ledger):
@@ -42,8 +50,7 @@ class AccountBook(Ledger):
         return new
 
     def has_simulated(self) -> bool:
-        query = select(players.c.id).where(players.c.kind == "simulated").limit(1)
-        return self.connection.execute(query).first() is not None
+        return self.connection.execute(_SIMULATED).first() is not None
 
     def n_players_by_kind(self) -> dict[str, int]:
         query = select(players.c.kind, func.count()).group_by(players.c.kind)
@@ -58,7 +65,7 @@ class AccountBook(Ledger):
 
     def seen(self, token: str) -> float | None:
         """When a session was last noted to be used; None without one."""
-        return self.connection.execute(select(sessions.c.seen).where(sessions.c.token == token)).scalar_one_or_none()
+        return self.connection.execute(_SEEN, {"token": token}).scalar_one_or_none()
 
     def touch_session(self, token: str, at: float) -> None:
         self.connection.execute(update(sessions).where(sessions.c.token == token).values(seen=at))
@@ -104,14 +111,16 @@ class AccountBook(Ledger):
     # -- taking over -----------------------------------------------------------------------------------------------
 
     def take_over(self, old: PlayerRow, new: PlayerRow) -> set[int]:
-        """Give one player's rows to another; what the other has already stays as theirs, and the old player is gone.
+        """Give one player's rows to another, and the old player is gone. On base words that the other has played to the end,
+        or is playing, theirs stay; rounds that they only skipped or left stand in nobody's way.
 
         Returns:
             Base words whose counts have to be made again.
         """
         touched = self.touched(old.key)
         c = rounds.c
-        twice = select(c.prompt).where(c.player == new.key, c.prompt.is_not(None))
+        played = c.closed_at.is_(None) | c.close_reason.in_(("finished", "expired"))
+        twice = select(c.prompt).where(c.player == new.key, c.prompt.is_not(None), played)
         self.connection.execute(delete(rounds).where(c.player == old.key, c.prompt.in_(twice)))
         if self._has_open(new.key):
             self.connection.execute(delete(rounds).where(c.player == old.key, c.closed_at.is_(None)))
@@ -129,8 +138,22 @@ class AccountBook(Ledger):
         more = {"trust_a": p.trust_a + old.trust_a - 4, "trust_b": p.trust_b + old.trust_b - 1}
         last = max((at for at in (old.last_played, new.last_played) if at is not None), default=None)
         self.connection.execute(update(players).where(p.id == new.key).values(**more, last_played=last))
+        self._forget_acts(old.key)
         self.connection.execute(delete(players).where(p.id == old.key))
         return touched
+
+    def closed_rounds(self, player: int) -> list[tuple[int, float]]:
+        """(row, when it was closed) of a player's rounds, skipped ones left out."""
+        c = rounds.c
+        where = (c.player == player, c.close_reason.in_(("finished", "expired")))
+        return [(key, at) for key, at in self.connection.execute(select(c.id, c.closed_at).where(*where))]
+
+    def mark_beyond(self, player: int, beyond: Collection[int]) -> None:
+        """Note which rounds of a player are beyond a day's share, and that the others are not."""
+        c = rounds.c
+        self.connection.execute(update(rounds).where(c.player == player, c.beyond == 1).values(beyond=0))
+        for key in sorted(beyond):
+            self.connection.execute(update(rounds).where(c.id == key).values(beyond=1))
 
     def _has_open(self, player: int) -> bool:
         where = (rounds.c.player == player, rounds.c.closed_at.is_(None))
@@ -155,9 +178,15 @@ class AccountBook(Ledger):
             Base words whose counts have to be made again.
         """
         touched = self.touched(player)
+        self._forget_acts(player)
         self.connection.execute(delete(players).where(players.c.id == player))
         self.connection.execute(insert(removals).values(at=at))
         return touched
+
+    def _forget_acts(self, player: int) -> None:
+        """What was decided stays written down; by whom and of whom is forgotten with the player."""
+        for column in (audit.c.actor, audit.c.subject):
+            self.connection.execute(update(audit).where(column == f"player {player}").values({column: "somebody who left"}))
 
     def stale_guests(self, before: float) -> list[PlayerRow]:
         """Guests who came before then."""
@@ -169,7 +198,12 @@ class AccountBook(Ledger):
 
     def note_leaving(self, person: str) -> None:
         """Note whose history has to be forgotten; it stays noted until that is done, whatever breaks down in between."""
-        self.connection.execute(insert(settings).values(name=_LEAVING + person, value=""))
+        if not is_noted(self.connection, person):
+            self.connection.execute(insert(settings).values(name=_LEAVING + person, value=""))
+
+    def is_leaving(self, person: str) -> bool:
+        """Whether a person's history has to be forgotten, and is not yet."""
+        return is_noted(self.connection, person)
 
     def leaving(self) -> list[str]:
         """Whose history has to be forgotten."""
@@ -202,14 +236,3 @@ class AccountBook(Ledger):
                 "n_rounds": n, "n_players": n_players, "score_sum": float(total), "score_squares": float(squares),
             }  # fmt: skip
             self.connection.execute(update(prompts).where(prompts.c.id == key).values(**stored(values)))
-
-    def drop_orphaned_pairs(self, keys: Collection[int]) -> int:
-        """Delete pairs of these base words that nobody gave, nobody judged and nobody decided about; how many those were.
-
-        Their key and form are words that only those wrote who have left.
-        """
-        given = select(answers.c.id).join(rounds, rounds.c.id == answers.c.round)
-        given = given.where(rounds.c.prompt == pairs.c.prompt, answers.c.key == pairs.c.key, answers.c.status == "accepted")
-        judged = select(judgements.c.id).where(judgements.c.prompt == pairs.c.prompt, judgements.c.key == pairs.c.key)
-        where = (pairs.c.prompt.in_(sorted(keys)), pairs.c.decided.is_(None), ~given.exists(), ~judged.exists())
-        return self.connection.execute(delete(pairs).where(*where)).rowcount

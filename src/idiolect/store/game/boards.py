@@ -1,16 +1,15 @@
-"""Leaderboards, by SQL: `rank()` is one plus the number of those strictly better.
+"""What leaderboards are made of, by SQL: of everybody who is listed, or of one player, listed or not.
 
-Everybody sees accounts that asked to be listed and are in good standing; ranks are among them. Whoever looks also gets their
-own row, with the place that they have or would have: a limited or banned player sees themselves, and nobody else sees them.
-Rounds beyond a day's share count nowhere.
+Listed are accounts that asked for it and are in good standing. Rounds beyond a day's share count nowhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, Select, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Float, Integer, and_, case, cast, func, select
 
 from idiolect.store.game.ledger import Ledger
 from idiolect.store.game.rounds import trusted
@@ -20,15 +19,33 @@ DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceRow:
-    """A player's place; `handle` is None for a guest. `listed`: everybody sees it; otherwise it is the viewer's own."""
+class FigureRow:
+    """What a player did; `handle` is None for a guest.
 
-    place: int
+    Attributes:
+        total: all points: of words, of judgements, of accepted challenges.
+        n_words, words_total: rounds of words at the usual pace, and their points.
+        last_at: when the newest round was closed.
+    """
+
     player: int
     handle: str | None
-    value: float
-    n_rounds: int
     listed: bool
+    n_rounds: int
+    total: int
+    n_words: int
+    words_total: int
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreakRow:
+    """Days in a row, up to today or yesterday; `handle` is None for a guest."""
+
+    player: int
+    handle: str | None
+    listed: bool
+    days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +61,43 @@ class HardRow:
 class BoardBook(Ledger):
     """Who is how good."""
 
-    def mean_board(self, viewer: int | None, least: int, since: float, limit: int) -> list[PlaceRow]:
-        """Mean score of rounds of words at the usual pace, of those with so many of them who played since then."""
+    def figures(self, player: int | None = None) -> list[FigureRow]:
+        """Figures of all who are listed, or of one player."""
         c = rounds.c
-        recent = select(c.player).where(c.closed_at >= since, *_played()).scalar_subquery()
-        mean = func.avg(cast(_score(), Float)).label("value")
-        query = _by_player(mean, viewer).where(c.mode.in_(("classic", "fresh")), c.timing == "1x", c.player.in_(recent))
-        return self._board(query.having(func.count() >= least), viewer, limit)
+        is_words = and_(c.mode.in_(("classic", "fresh")), c.timing == "1x")
+        query = select(
+            *_who(),
+            func.count(),
+            func.sum(_score()),
+            func.sum(case((is_words, 1), else_=0)),
+            func.sum(case((is_words, _score()), else_=0)),
+            func.max(c.closed_at),
+        )
+        query = query.select_from(rounds).join(players, players.c.id == c.player)
+        rows = self.connection.execute(query.where(*_played(), _of(player)).group_by(players.c.id))
+        return [FigureRow(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
 
-    def total_board(self, viewer: int | None, limit: int) -> list[PlaceRow]:
-        """All points: of words, of judgements, of accepted challenges."""
-        return self._board(_by_player(func.sum(_score()).label("value"), viewer), viewer, limit)
-
-    def round_board(self, viewer: int | None, limit: int) -> list[PlaceRow]:
-        """Rounds played."""
-        return self._board(_by_player(func.count().label("value"), viewer), viewer, limit)
-
-    def streak_board(self, viewer: int | None, today: int, limit: int) -> list[PlaceRow]:
-        """Days in a row, up to today or yesterday.
+    def streaks(self, today: int, player: int | None = None) -> list[StreakRow]:
+        """Days in a row of all who are listed, or of one player.
 
         Args:
             today: days since 1970, UTC.
         """
         c = rounds.c
+        of_late = select(c.player).where(*_played(), c.closed_at >= (today - 1) * DAY_S)
         days = select(c.player, _day(c.closed_at).label("day")).join(players, players.c.id == c.player)
-        days = days.where(*_played(), _is_seen(viewer), _day(c.closed_at) <= today).distinct().subquery()
+        days = days.where(*_played(), _of(player), c.player.in_(of_late), _day(c.closed_at) <= today).distinct().cte()
         # Days that follow each other keep their distance to the number of the row.
         place = func.row_number().over(partition_by=days.c.player, order_by=days.c.day)
-        runs = select(days.c.player, days.c.day, (days.c.day - place).label("run")).subquery()
-        n_days = func.count().label("value")
-        query = select(*_who(), n_days, n_days.label("n")).select_from(runs).join(players, players.c.id == runs.c.player)
+        runs = select(days.c.player, days.c.day, (days.c.day - place).label("run")).cte()
+        query = select(*_who(), func.count()).select_from(runs).join(players, players.c.id == runs.c.player)
         query = query.group_by(players.c.id, runs.c.run).having(func.max(runs.c.day) >= today - 1)
-        return self._board(query, viewer, limit)
+        return [StreakRow(row[0], row[1], bool(row[2]), row[3]) for row in self.connection.execute(query)]
+
+    def listed_now(self, among: Collection[int]) -> dict[int, str | None]:
+        """Those of these players who are listed, with their handles."""
+        query = select(players.c.id, players.c.handle).where(players.c.id.in_(sorted(among)), is_listed())
+        return {player: handle for player, handle in self.connection.execute(query)}
 
     def hard_board(self, least: int, limit: int) -> list[HardRow]:
         """Active base words with so many rounds of real players."""
@@ -86,29 +108,14 @@ class BoardBook(Ledger):
         query = query.where(c.status == "active", c.n_rounds >= least, c.n_rounds > 0)
         return [HardRow(*row) for row in self.connection.execute(query.order_by("place", c.id).limit(limit))]
 
-    def _board(self, values: Select[Any], viewer: int | None, limit: int) -> list[PlaceRow]:
-        """The best of those listed, and the viewer wherever they are; best first."""
-        v = values.subquery()
-        better = v.alias()
-        n_better = select(func.count()).where(better.c.listed == 1, better.c.value > v.c.value).scalar_subquery()
-        rank = func.rank().over(partition_by=v.c.listed, order_by=v.c.value.desc())
-        place = case((v.c.listed == 1, rank), else_=1 + n_better).label("place")
-        order = func.row_number().over(partition_by=v.c.listed, order_by=(v.c.value.desc(), v.c.player))
-        r = select(v, place, order.label("row")).subquery().c
-        wanted = and_(r.listed == 1, r.row <= limit)
-        wanted = wanted if viewer is None else or_(wanted, r.player == viewer)
-        query = select(r.place, r.player, r.handle, cast(r.value, Float), r.n, r.listed).where(wanted)
-        rows = self.connection.execute(query.order_by(r.value.desc(), r.player))
-        return [PlaceRow(*row[:5], listed=bool(row[5])) for row in rows]
-
 
 def is_listed() -> ColumnElement[bool]:
     """Players whom everybody may see on a board."""
     return and_(players.c.kind == "account", players.c.listed == 1, trusted())
 
 
-def _is_seen(viewer: int | None) -> ColumnElement[bool]:
-    return is_listed() if viewer is None else or_(is_listed(), players.c.id == viewer)
+def _of(player: int | None) -> ColumnElement[bool]:
+    return is_listed() if player is None else players.c.id == player
 
 
 def _played() -> tuple[ColumnElement[bool], ...]:
@@ -129,8 +136,3 @@ def _day(at: ColumnElement[float]) -> ColumnElement[int]:
 def _who() -> tuple[ColumnElement[Any], ...]:
     listed = case((is_listed(), 1), else_=0).label("listed")
     return players.c.id.label("player"), players.c.handle, listed
-
-
-def _by_player(value: ColumnElement[Any], viewer: int | None) -> Select[Any]:
-    query = select(*_who(), value, func.count().label("n")).select_from(rounds).join(players, players.c.id == rounds.c.player)
-    return query.where(*_played(), _is_seen(viewer)).group_by(players.c.id)

@@ -30,8 +30,6 @@ def erase_source(connection: Connection, user_id: str, item_id: str) -> None:
 
 
 def _recount(books: Books, prompts: Collection[int]) -> None:
-    books.recount_prompts(prompts)
-    books.drop_orphaned_pairs(prompts)
+    books.count_again(prompts)
     for prompt in sorted(prompts):
-        books.recount_players(prompt)
         books.note_recount(prompt)

@@ -91,7 +91,7 @@ def is_over() -> ColumnElement[bool]:
 
 
 def is_cast() -> tuple[ColumnElement[bool], ...]:
-    """Verdicts that stand: their round was played to its end. Before that a verdict can be changed, or skipped with its round."""
+    """Verdicts that stand: their round was played to its end. Until then they may be changed, or skipped with their round."""
     return is_over(), judgements.c.verdict.is_not(None)
 
 

@@ -9,11 +9,17 @@ from sqlalchemy import delete, insert, select
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PlayerRow
 from idiolect.store.game.tables import judgements, players, rounds
-from idiolect.store.tables import people, settings
+from idiolect.store.tables import adapters, lineage, people, settings
 
 _RECOUNT = "game recount "
 _ROUND = re.compile(r"r-(?P<round>[0-9a-f-]{36})(?:/.*)?")
 _JUDGEMENT = re.compile(r"j-(?P<round>[0-9a-f-]{36})/(?P<seq>[0-9]{1,5})")
+
+
+def same_source(item: str) -> tuple[str, ...]:
+    """Ids that items have which are made of the same round as this one; its own first. Of anything else its own only."""
+    found = _ROUND.fullmatch(item)
+    return (item,) if found is None else tuple(dict.fromkeys((item, f"r-{found['round']}", f"r-{found['round']}/first")))
 
 
 class LeavingBook(Ledger):
@@ -24,6 +30,13 @@ class LeavingBook(Ledger):
         key = select(people.c.id).where(people.c.user_id == person).scalar_subquery()
         row = self.connection.execute(select(players).where(players.c.person == key)).one_or_none()
         return None if row is None else record(PlayerRow, row, key="id")
+
+    def has_taught(self, person: int) -> bool:
+        """Whether an adapter that is nobody's own was taught by this person."""
+        name = select(people.c.user_id).where(people.c.id == person).scalar_subquery()
+        made = lineage.join(adapters, adapters.c.id == lineage.c.child)
+        where = (lineage.c.kind == "person", lineage.c.parent == name, adapters.c.person.is_(None))
+        return self.connection.execute(select(lineage.c.child).select_from(made).where(*where).limit(1)).first() is not None
 
     def note_recount(self, prompt: int) -> None:
         """Note that states of a base word's pairs have to be looked at again; once is enough."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from sqlalchemy import Connection, Row, Table, insert, update
+from sqlalchemy import Connection, Insert, Row, Table, Update, bindparam, insert, update
 
 Made = TypeVar("Made")
 
@@ -20,13 +20,25 @@ class Ledger:
 
     def _add(self, table: Table, **values: Any) -> int:
         """Insert a row; its key."""
-        made = self.connection.execute(insert(table).values(**stored(values))).inserted_primary_key
+        made = self.connection.execute(_insertion(table), stored(values)).inserted_primary_key
         assert made is not None  # one row, one key
         return made[0]
 
     def _change(self, table: Table, key: int, values: Mapping[str, Any]) -> None:
         if values:
-            self.connection.execute(update(table).where(table.c.id == key).values(**stored(values)))
+            kept = {f"{name}_": value for name, value in stored(values).items()}
+            self.connection.execute(_change(table, tuple(values)), {"key_": key, **kept})
+
+
+@cache
+def _insertion(table: Table) -> Insert:
+    # Statements are kept: to make one anew takes SQLAlchemy longer than to run it.
+    return insert(table)
+
+
+@cache
+def _change(table: Table, names: tuple[str, ...]) -> Update:
+    return update(table).where(table.c.id == bindparam("key_")).values({name: bindparam(f"{name}_") for name in names})
 
 
 def stored(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,17 +52,23 @@ def record(kind: type[Made], row: Row[Any] | Mapping[str, Any], **names: str) ->
     Args:
         names: columns that a field is read from where the two are called differently.
     """
-    mapping = cast(Mapping[str, Any], row._mapping if isinstance(row, Row) else row)
-    values = {name: mapping[names.get(name, name)] for name in _names(kind)}
-    return kind(**{name: bool(value) if name in _flags(kind) else value for name, value in values.items()})
+    if isinstance(row, Row):
+        places, flags = _places(kind, row._fields, tuple(names.items()))
+        values = [row[place] for place in places]
+    else:
+        places, flags = _places(kind, tuple(row), tuple(names.items()))
+        held = tuple(row.values())
+        values = [held[place] for place in places]
+    for flag in flags:
+        values[flag] = bool(values[flag])
+    return kind(*values)
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-@cache
-def _flags(kind: type) -> frozenset[str]:
-    """Fields that are truth values."""
-    return frozenset(name for name, hint in get_type_hints(kind).items() if hint is bool)
+def _places(
+    kind: type, columns: tuple[str, ...], names: tuple[tuple[str, str], ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """In which column each field of a record is, and which fields are truth values."""
+    renamed, hints = dict(names), get_type_hints(kind)
+    places = tuple(columns.index(renamed.get(field.name, field.name)) for field in fields(kind))
+    return places, tuple(number for number, field in enumerate(fields(kind)) if hints[field.name] is bool)

@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import Kind, NoticeRow, PlayerRow
 from idiolect.store.game.tables import notices, players, sessions
 from idiolect.types import canonical_json
+
+# What every request asks, made once: to make it anew takes SQLAlchemy longer than to run it.
+_PLAYER = select(players).where(players.c.id == bindparam("key"))
+_SEATED = select(players).join(sessions, sessions.c.player == players.c.id).where(sessions.c.token == bindparam("token"))
 
 
 class PlayerBook(Ledger):
@@ -22,7 +26,7 @@ class PlayerBook(Ledger):
         return self.player(key)
 
     def player(self, key: int) -> PlayerRow:
-        return record(PlayerRow, self.connection.execute(select(players).where(players.c.id == key)).one(), key="id")
+        return record(PlayerRow, self.connection.execute(_PLAYER, {"key": key}).one(), key="id")
 
     def player_named(self, player: str) -> PlayerRow | None:
         """By the random name."""
@@ -37,7 +41,8 @@ class PlayerBook(Ledger):
         Args:
             token: SHA-256 of the cookie.
         """
-        return self._one(players.c.id == select(sessions.c.player).where(sessions.c.token == token).scalar_subquery())
+        row = self.connection.execute(_SEATED, {"token": token}).one_or_none()
+        return None if row is None else record(PlayerRow, row, key="id")
 
     def change_player(self, key: int, **values: Any) -> None:
         self._change(players, key, values)

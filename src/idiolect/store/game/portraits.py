@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
+from idiolect.errors import StoreBusy
+from idiolect.store.game.accounts import is_noted
 from idiolect.store.game.ledger import Ledger
 from idiolect.store.game.rounds import trusted
 from idiolect.store.game.tables import players, portraits
@@ -30,17 +32,19 @@ class PortraitBook(Ledger):
     """What a player's history is made into."""
 
     def keep_items(self, player: int, person: str, items: Iterable[Item]) -> int:
-        """Make a player a person, where they are none yet, and add those items that are new; how many those were."""
+        """Make a player a person, where they are none yet, and add those items that are new; how many those were.
+
+        Raises:
+            StoreBusy: what was kept of the person before is still to be forgotten, and would take the new along.
+        """
+        if is_noted(self.connection, person):
+            raise StoreBusy("what was kept of this player before is being forgotten; wait for that, and try again")
         importer = Importer(self.connection)
         importer.add(Person(person, tuple(items)))
         n_new = importer.report().n_items
         key = keys_of(self.connection, [person])[person]
         self.connection.execute(update(players).where(players.c.id == player).values(person=key))
         return n_new
-
-    def part_person(self, player: int) -> None:
-        """The player is no person any more, so that forgetting the person leaves the player."""
-        self.connection.execute(update(players).where(players.c.id == player).values(person=None))
 
     def consenting(self, *, simulated: bool = False) -> list[int]:
         """Players whose history may be learnt from: real ones who agreed and are trusted, or simulated ones; by name."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, select
 
+from idiolect.store.game.judging import is_vote, voted
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.rounds import trusted
-from idiolect.store.game.tables import answers, complaints, judgements, pairs, players, releases, removals, rounds
+from idiolect.store.game.tables import answers, audit, complaints, judgements, pairs, players, releases, removals, rounds
 
-_HIDDEN_AT = 2
+HIDDEN_FROM = 2
 """Open complaints that hide a pair until a moderator has looked."""
 
 
@@ -58,8 +59,41 @@ class ReleaseRow:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What must be the same when a release is put in its place as when it was read.
+
+    Attributes:
+        n_consenting: players who agreed, and `n_removed` those who left since.
+        n_releases: that were made so far.
+        last_act: the newest act of a moderator or a rule: a pair blocked or hidden, a player banned or limited.
+        rounds, votes: (how many, sum of their rows' numbers) that may be published, so that one that is forgotten is missed.
+    """
+
+    n_consenting: int
+    n_removed: int
+    n_releases: int
+    last_act: int
+    rounds: tuple[int, int]
+    votes: tuple[int, int]
+
+
 class PublishingBook(Ledger):
     """What is published."""
+
+    def standing(self, at: float) -> Standing:
+        """What a release that is made of the state at this time rests on."""
+        c, j = rounds.c, judgements.c
+        played = select(func.count(), func.sum(c.id)).join(players, players.c.id == c.player)
+        played = played.where(c.counts == 1, c.closed_at <= at, *_public(at))
+        votes = select(func.count(), func.sum(j.id)).select_from(voted()).where(c.closed_at <= at, *is_vote(), *_public(at))
+        acts = self.connection.execute(select(func.coalesce(func.max(audit.c.id), 0))).scalar_one()
+        n_releases = self.connection.execute(select(func.count()).select_from(releases)).scalar_one()
+        sums = [self.connection.execute(query).one() for query in (played, votes)]
+        (n_rounds, rounds_), (n_votes, votes_) = [(n, int(total or 0)) for n, total in sums]
+        return Standing(
+            self.n_consenting(at), self.removals_since(at), n_releases, acts, (n_rounds, rounds_), (n_votes, votes_)
+        )
 
     def n_consenting(self, at: float) -> int:
         """Real players who had agreed by then that what they gave is published with what others gave, and still do."""
@@ -70,7 +104,7 @@ class PublishingBook(Ledger):
         c, j = rounds.c, judgements.c
         of = players.c.id == c.player
         given = select(c.prompt).join(players, of).where(c.counts == 1, c.closed_at <= at, *_public(at)).distinct()
-        judged = select(j.prompt).join(players, players.c.id == j.player).where(j.judged_at <= at, *_public(at)).distinct()
+        judged = select(j.prompt).select_from(voted()).where(*is_vote(), c.closed_at <= at, *_public(at)).distinct()
         return {prompt for query in (given, judged) for prompt in self.connection.execute(query).scalars()}
 
     def published(self, prompt: int, at: float) -> Published:
@@ -98,12 +132,6 @@ class PublishingBook(Ledger):
             )
         return Published(n, made)
 
-    def given_keys(self, prompt: int, keys: Iterable[str]) -> set[str]:
-        """Those of these keys that anybody ever gave to a base word."""
-        where = (rounds.c.prompt == prompt, answers.c.key.in_(list(keys)))
-        joined = select(answers.c.key).join(rounds, rounds.c.id == answers.c.round)
-        return set(self.connection.execute(joined.where(*where)).scalars())
-
     def rules_played(self, at: float) -> dict[str, int]:
         """Rounds that counted of consenting real players, by the rules they were played under."""
         c = rounds.c
@@ -114,10 +142,10 @@ class PublishingBook(Ledger):
     def _public_votes(self, prompt: int, at: float) -> dict[str, tuple[int, int, float, float]]:
         c = judgements.c
         trust = players.c.trust_a / (players.c.trust_a + players.c.trust_b)
-        where = (c.prompt == prompt, c.verdict.in_(("yes", "no")), c.kind.not_like("gold%"), c.judged_at <= at)
+        where = (c.prompt == prompt, c.verdict != "unsure", rounds.c.closed_at <= at, *is_vote())
         query = (
             select(c.key, c.verdict, func.count(), func.sum(trust))
-            .join(players, players.c.id == c.player)
+            .select_from(voted())
             .where(*where, trusted(), *_public(at))
             .group_by(c.key, c.verdict)
         )
@@ -130,20 +158,18 @@ class PublishingBook(Ledger):
     def _open_pairs(self, prompt: int) -> dict[str, bool]:
         """Of each known pair: whether it is neither blocked, nor complained about, nor waiting for a moderator."""
         c = pairs.c
-        open_complaints = (
-            select(func.count())
-            .where(complaints.c.pair == c.id, complaints.c.status == "open")
-            .correlate(pairs)
-            .scalar_subquery()
-        )
-        query = select(c.key, c.state, c.decided, c.review, open_complaints.label("n_open")).where(c.prompt == prompt)
+        query = select(c.key, c.state, c.decided, c.review, _n_complaining().label("n_open")).where(c.prompt == prompt)
         return {
             row.key: row.state != "blocked"
             and row.decided in (None, "shown")
             and not (row.review and row.decided != "shown")
-            and row.n_open < _HIDDEN_AT
+            and row.n_open < HIDDEN_FROM
             for row in self.connection.execute(query)
         }
+
+    def n_complaining(self, pair: int) -> int:
+        """How many real, trusted players' complaints about a pair are open; those of one network are one."""
+        return self.connection.execute(select(_n_complaining()).select_from(pairs).where(pairs.c.id == pair)).scalar_one()
 
     # -- releases --------------------------------------------------------------------------------------------------
 
@@ -162,3 +188,12 @@ class PublishingBook(Ledger):
 def _public(at: float) -> tuple[ColumnElement[bool], ...]:
     """Real players whose answers may be published with others'."""
     return players.c.kind != "simulated", players.c.consent_aggregate <= at
+
+
+def _n_complaining() -> ScalarSelect[int]:
+    """Of a pair that is chosen from: open complaints that count, one a network."""
+    whose = func.coalesce(players.c.origin, players.c.player)
+    joined = complaints.join(players, players.c.id == complaints.c.player)
+    counted = (complaints.c.status == "open", players.c.kind != "simulated", trusted())
+    query = select(func.count(whose.distinct())).select_from(joined).where(complaints.c.pair == pairs.c.id, *counted)
+    return query.correlate(pairs).scalar_subquery()

@@ -6,13 +6,18 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import AnswerRow, Given, PromptRow, RoundRow
 from idiolect.store.game.tables import answers, passes, players, prompts, rounds
 
 MIN_TRUST = 0.5
+
+# What every request asks, made once: to make it anew takes SQLAlchemy longer than to run it.
+_PROMPT = select(prompts).where(prompts.c.id == bindparam("key"))
+_ROUND = select(rounds).where(rounds.c.round == bindparam("name"))
+_ANSWERS = select(answers).where(answers.c.round == bindparam("in")).order_by(answers.c.seq)
 
 
 def trusted() -> ColumnElement[bool]:
@@ -40,7 +45,7 @@ class RoundBook(Ledger):
         return [record(PromptRow, row, key="id") for row in rows]
 
     def prompt(self, key: int) -> PromptRow:
-        return record(PromptRow, self.connection.execute(select(prompts).where(prompts.c.id == key)).one(), key="id")
+        return record(PromptRow, self.connection.execute(_PROMPT, {"key": key}).one(), key="id")
 
     def prompt_named(self, prompt: str) -> PromptRow | None:
         row = self.connection.execute(select(prompts).where(prompts.c.prompt == prompt)).one_or_none()
@@ -74,7 +79,8 @@ class RoundBook(Ledger):
         return self._round(rounds.c.id == self._add(rounds, **values))  # type: ignore[return-value]
 
     def round(self, round: str) -> RoundRow | None:
-        return self._round(rounds.c.round == round)
+        row = self.connection.execute(_ROUND, {"name": round}).one_or_none()
+        return None if row is None else _round(row)
 
     def open_round(self, player: int) -> RoundRow | None:
         """The player's one round that is not closed."""
@@ -140,8 +146,7 @@ class RoundBook(Ledger):
 
     def answers(self, round: int) -> list[AnswerRow]:
         """A round's answers, in the order in which they came."""
-        query = select(answers).where(answers.c.round == round).order_by(answers.c.seq)
-        return [record(AnswerRow, row, key_="id") for row in self.connection.execute(query)]
+        return [record(AnswerRow, row, key_="id") for row in self.connection.execute(_ANSWERS, {"in": round})]
 
     def add_answer(self, round: int, **values: Any) -> None:
         self._add(answers, round=round, **values)
