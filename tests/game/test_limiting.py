@@ -91,6 +91,26 @@ def test_what_is_rolled_back_was_not_spent(desk: Desk, limits: Limits) -> None:
     assert n_spent(limits, limit, "a") == 2
 
 
+def test_several_limits_are_spent_up_to_the_first_that_is_used_up(limits: Limits) -> None:
+    few, fewer, last = (
+        Limit(name, n, HOUR)
+        for name, n in (
+            (
+                "few",
+                3,
+            ),
+            ("fewer", 2),
+            ("last", 9),
+        )
+    )
+    for _ in range(2):
+        limits.spend_each((few, fewer, last), "a")
+    with pytest.raises(TooMany) as refused:
+        limits.spend_each((few, fewer, last), "a")
+    assert 0 < refused.value.retry_after_s <= HOUR
+    assert (n_spent(limits, few, "a"), n_spent(limits, fewer, "a"), n_spent(limits, last, "a")) == (0, 0, 7)
+
+
 def test_nothing_may_be_done_where_the_limit_is_none(limits: Limits) -> None:
     assert n_spent(limits, Limit("x", 0, HOUR), "a") == 0
 

@@ -181,4 +181,4 @@ def test_lists_are_read_anew_after_a_minute_but_nobody_is_shown_who_is_listed_no
     assert lines(board("total")) == [(1, "Cid", 110), (2, "Bob", 20)]
     with table.game.books.write() as books:
         books.change_round(books.last_rounds(cid.key, 1)[0].key, score_provisional=0)
-    assert lines(board("total", cid.key)) == [(1, "Bob", 20), (2, "Cid", 10)], "who was better than now is not better than oneself"
+    assert lines(board("total", cid.key)) == [(1, "Bob", 20), (2, "Cid", 10)], "nobody is better than themselves"

@@ -317,7 +317,7 @@ def test_three_givers_validate_and_gain_trust_once(table: Table) -> None:
     for i in range(14):
         say(table, table.player(f"q{i}"), "mero:car", "tailpipe", "no")
     assert pair_state(table, "mero:car", "tailpipe") == "rejected"
-    assert {trust(table, player.key) for player in made} == {(4.2, 1.5)}
+    assert {trust(table, player.key) for player in made} == {(4, 1.5)}
 
 
 def test_below_one_half_votes_and_answers_count_for_nobody_and_back(table: Table) -> None:

@@ -120,10 +120,15 @@ class Accounts:
 
     # -- coming ----------------------------------------------------------------------------------------------------
 
-    def guest(self) -> PlayerRow:
-        """A new guest."""
+    def guest(self, origin: str | None = None) -> PlayerRow:
+        """A new guest.
+
+        Args:
+            origin: a keyed hash of the network that they came from, by which several of one household count as one where
+                it takes several people; None where that says nothing.
+        """
         with self._books.write() as books:
-            return books.add_player(f"{self._rng.getrandbits(128):032x}", "guest", self._clock())
+            return books.add_player(f"{self._rng.getrandbits(128):032x}", "guest", self._clock(), origin=origin)
 
     def simulated(self) -> PlayerRow:
         """A new simulated player: a program, in no release, on no board, in no vote."""
@@ -142,8 +147,13 @@ class Accounts:
             if books.player_by_handle(folded(shown)) is not None:
                 raise HandleTaken
 
-    def sign_up(self, guest: PlayerRow | None, handle: str, password: str, wish: Wish = AS_IT_IS) -> PlayerRow:
+    def sign_up(
+        self, guest: PlayerRow | None, handle: str, password: str, wish: Wish = AS_IT_IS, origin: str | None = None
+    ) -> PlayerRow:
         """A new account; a guest who signs up, and is still there, is the same player from now on.
+
+        Args:
+            origin: as `guest` takes it, of somebody who was no guest before.
 
         Raises:
             BadField: of handle, password or consents.
@@ -162,7 +172,7 @@ class Accounts:
                 raise HandleTaken
             there = None if guest is None else books.find_player(guest.key)
             if there is None:
-                made = books.add_player(f"{self._rng.getrandbits(128):032x}", "account", now, **values)
+                made = books.add_player(f"{self._rng.getrandbits(128):032x}", "account", now, origin=origin, **values)
             elif there.kind != "guest":  # signed up meanwhile, in another tab
                 raise NotAllowed("you have an account; log out first to make another")
             else:

@@ -94,6 +94,16 @@ class Limits:
         n = round(limit.n * self._factor) if limit.by_address else limit.n
         return books.spend(f"{limit.name}:{self._hashed(*who)}", n, limit.per_s, self._clock())
 
+    def origin(self, network: str) -> str | None:
+        """What is kept of where somebody came from: a keyed hash of the /24 or /64; None of this machine, and of no address."""
+        try:
+            ip = ipaddress.ip_network(network)
+        except ValueError:
+            return None
+        if ip.is_loopback or (ip.version == 6 and ipaddress.IPv6Address(1) in ip):
+            return None
+        return self._hashed("origin", str(ip.supernet(new_prefix=24) if ip.version == 4 else ip))
+
     def purge(self) -> int:
         """Delete counters whose time is over; how many those were."""
         with self._books.write() as books:

@@ -152,6 +152,19 @@ class Moderation:
         with self._books.read() as books:
             return books.acts(limit)
 
+    def n_waiting(self, moderator: PlayerRow, limit: int = 100) -> dict[str, int]:
+        """How many things each of the above has, `acts` left out."""
+        _check(moderator)
+        since = self._clock() - FLAG_DAYS * DAY_S
+        with self._books.read() as books:
+            return {
+                "challenges": len(books.challenges()),
+                "complaints": len({complaint.pair for complaint in books.complaints()}),
+                "waiting": len(books.waiting(limit)),
+                "to_retire": sum(is_disliked(row) for row in books.disliked(MET)),
+                "flagged": len(books.doubtful_players(since, limit)),
+            }
+
     # -- decisions -------------------------------------------------------------------------------------------------
 
     def decide_challenge(self, moderator: PlayerRow, challenge: int, *, accept: bool) -> None:

@@ -426,21 +426,22 @@ class Rounds:
         now = self._clock()
         with self._books.read() as books:
             row = self._own(books, player, round)
-        if row.closed_at is None and is_over(row, now):
-            with self._books.write() as books:
-                row = self._own(books, player, round)
-                if row.closed_at is None:
-                    self._close(books, row, books.player(player), "expired", _ended(row, now))
-        with self._books.read() as books:
+            if row.closed_at is not None or not is_over(row, now):
+                return self._report(books, row)
+        with self._books.write() as books:
             row = self._own(books, player, round)
-            if row.closed_at is None or row.mode == "judge" or row.close_reason in ("skipped", "abandoned"):
-                raise RoundClosed("there is no report of this round: it is still running, or was put away")
-            word, prompt = self._word(books, row)
-            given = books.given(prompt.key, row.player, before=row.settled_at or row.closed_at)
-            answers = books.answers(row.key)
-            return reports.make_report(
-                row, word, answers, given, books.pairs(prompt.key), self._words, row.flags.get("taboo", ())
-            )
+            if row.closed_at is None:
+                self._close(books, row, books.player(player), "expired", _ended(row, now))
+        with self._books.read() as books:
+            return self._report(books, self._own(books, player, round))
+
+    def _report(self, books: Books, row: RoundRow) -> Report:
+        if row.closed_at is None or row.mode == "judge" or row.close_reason in ("skipped", "abandoned"):
+            raise RoundClosed("there is no report of this round: it is still running, or was put away")
+        word, prompt = self._word(books, row)
+        given = books.given(prompt.key, row.player, before=row.settled_at or row.closed_at)
+        answers, pairs = books.answers(row.key), books.pairs(prompt.key)
+        return reports.make_report(row, word, answers, given, pairs, self._words, row.flags.get("taboo", ()))
 
     def accept_suggestion(self, player: int, round: str, seq: int) -> Report:
         """The player meant the word that was offered: the answer counts as that word. What was typed is kept.

@@ -40,7 +40,7 @@ class Tally:
     """What speaks for a pair, and against it.
 
     Attributes:
-        givers: trust of each player who gave it.
+        givers: trust of each who gave it; of several in one network, of the most trusted.
         votes: (yes or no, trust) of each player who judged it; `unsure` is no vote.
     """
 
@@ -135,7 +135,9 @@ def _refresh(books: Books, wanted: Collection[Pair], at: float) -> tuple[list[Tr
         votes, givers = _by_pair(books.votes(part)), _by_pair(books.givers(part))
         tallies: list[tuple[PairRow, Tally]] = []
         for pair, row in sorted(books.pair_rows(part).items()):
-            gave = {giver.player: giver.trust for giver in givers.get(pair, ())}
+            gave: dict[str, float] = {}
+            for giver in givers.get(pair, ()):
+                gave[giver.hand] = max(giver.trust, gave.get(giver.hand, 0.0))
             ballot = [(vote.verdict, vote.trust) for vote in votes.get(pair, ())]
             tallies.append((row, Tally(tuple(gave.values()), ballot, row.challenged, row.decided == "blocked")))
         books.keep_tallies([(row.key_, *tally.values) for row, tally in tallies if tally.values != _values(row)])

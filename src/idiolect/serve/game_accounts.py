@@ -64,7 +64,8 @@ def sign_up(here: Here) -> Response:
         here.game.accounts.check_sign_up(handle, password)
         here.spend(SIGN_UP)  # not before: whoever mistypes may try again
         guest = here.player if here.player is not None and here.player.kind == "guest" else None
-        made = here.game.accounts.sign_up(guest, handle, password, _wish(here))
+        origin = here.limits.origin(here.network)
+        made = here.game.accounts.sign_up(guest, handle, password, _wish(here), origin)
     except BadField as error:
         return _again(here, error, "Sign up", _signup(here, error))
     here.sit(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -57,9 +58,10 @@ def section(here: Here, name: str) -> Response:
     moderator = here.require_moderator()
     if name not in MOD_SECTIONS:
         raise NotYours("there is no such page")
-    items = {one: _ITEMS[one](here, moderator) for one in MOD_SECTIONS}
-    waiting = {one: len(items[one]) for one in MOD_SECTIONS if one != "audit"}
-    return here.page("Moderation", ModView(name, items[name], waiting))  # type: ignore[index]
+    shown = cast(ModSection, name)
+    n_waiting = here.game.moderation.n_waiting(moderator)
+    waiting = {one: n_waiting[_WAITING[one]] for one in _WAITING}
+    return here.page("Moderation", ModView(shown, _ITEMS[shown](here, moderator), waiting))
 
 
 @router.post("/mod/{name}/{id}")
@@ -150,6 +152,15 @@ _ITEMS: dict[ModSection, Callable[[Visit, PlayerRow], tuple[ModItem, ...]]] = {
     "players": _players,
     "audit": _audit,
 }
+
+_WAITING: dict[ModSection, str] = {
+    "challenges": "challenges",
+    "reports": "complaints",
+    "words": "waiting",
+    "candidates": "to_retire",
+    "players": "flagged",
+}
+"""What `Moderation.n_waiting` calls what a section lists."""
 
 _Act = Callable[[Visit, PlayerRow, str], None]
 

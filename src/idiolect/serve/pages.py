@@ -224,7 +224,7 @@ class Visit:
         """
         if self.player is None:
             self.spend(GUEST)
-            self.sit(self.game.accounts.guest())
+            self.sit(self.game.accounts.guest(self.limits.origin(self.network)))
         return self.require_player()
 
     def sit(self, player: PlayerRow) -> None:

@@ -19,7 +19,8 @@ What pages send, besides `csrf` (forms: hidden field; scripts: header X-CSRF-Tok
     POST /pairs/{id}/report              round
     POST /signup                         handle, password, consent_aggregate, consent_personal
     POST /login                          handle, password
-    POST /me                             timing, listed, consent_aggregate, consent_personal, consent_sharing (present: yes)
+    POST /me                             timing, listed (present: yes)
+    POST /me/consents                    consent_aggregate, consent_personal (present: yes)
     POST /me/delete                      confirm: the handle, typed; "guest" for guests
     POST /me/adapter, POST /logout       nothing
     POST /mod/{section}/{id}             decision: one of the words that `ModView` names

@@ -6,10 +6,10 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -25,6 +25,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 _PRAGMAS = ("foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY", "synchronous=FULL")
 _MUCH_MEMORY = 2**28
+_POOL: Final[Mapping[str, Any]] = {"pool_size": 15, "max_overflow": 0}  # those beyond a pool's size are made anew each time
 _PG_WAITED_TOO_LONG = ("55P03", "40P01", "57014")  # lock timeout, deadlock, statement timeout
 
 
@@ -86,7 +87,7 @@ class Database:
             for area in ("",) if self.is_sqlite else areas:
                 turn = self._turns[area]
                 if not turn.acquire(timeout=max(0.0, ends - time.monotonic())):
-                    raise _busy(self.place)
+                    raise _busy(self.place, "other writers of this process have not finished")
                 held.callback(turn.release)
             yield
 
@@ -150,7 +151,7 @@ def sqlite(path: Path, *, timeout_s: float) -> Database:
     """SQLite at `path`, readable by its owner only."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm inherit the mode
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": timeout_s})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": timeout_s}, **_POOL)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -194,7 +195,7 @@ def postgres(location: str, *, timeout_s: float) -> Database:
     url = _postgres_url(location)
     options = f"-c lock_timeout={round(timeout_s * 1000)}"
     try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"options": options})
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"options": options}, **_POOL)
     except ImportError:
         raise DependencyMissing("PostgreSQL needs psycopg; install it: pip install 'idiolect[postgres]'") from None
     return Database(engine, url.render_as_string(hide_password=True), timeout_s)
@@ -244,7 +245,7 @@ def _translated(error: SQLAlchemyError, place: str) -> StoreError:
     if type(original).__module__ == "sqlite3":  # names tables and columns, never values
         reason = str(original)
     if "locked" in reason or state in _PG_WAITED_TOO_LONG:
-        return _busy(place)
+        return _busy(place, "another process is writing to it")
     if "unable to open" in reason or (original is not None and state is None and "sqlite3" not in type(original).__module__):
         return StoreError(f"the store at {place} cannot be reached ({reason}); is its server running, its folder there?")
     if "full" in reason or state == "53100":
@@ -252,5 +253,5 @@ def _translated(error: SQLAlchemyError, place: str) -> StoreError:
     return StoreError(f"the store at {place} failed ({reason}); nothing was changed")
 
 
-def _busy(place: str) -> StoreBusy:
-    return StoreBusy(f"the store at {place} is busy: somebody else is writing to it; wait for it and try again")
+def _busy(place: str, why: str) -> StoreBusy:
+    return StoreBusy(f"the store at {place} is busy: {why}; wait for it and try again")

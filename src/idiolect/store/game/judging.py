@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, bindparam
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PairRow
-from idiolect.store.game.rounds import trusted
+from idiolect.store.game.rounds import hand, trusted
 from idiolect.store.game.tables import answers, judgements, pairs, players, prompts, rounds
 
 ItemKind = Literal["game", "model", "seed", "distractor", "gold_pos", "gold_neg"]
@@ -59,12 +59,13 @@ class VoteRow:
 
 @dataclass(frozen=True, slots=True)
 class GiverRow:
-    """A real, trusted player who gave an answer in a round that counts."""
+    """A real, trusted player who gave an answer in a round that counts. `hand` is one for all of a network."""
 
     player: int
     prompt: int
     key: str
     trust: float
+    hand: str
 
 
 def shareable() -> ColumnElement[bool]:
@@ -243,7 +244,7 @@ class JudgeBook(Ledger):
             answers.c.status == "accepted",
             answers.c.pasted == 0,
         )
-        query = select(c.player, c.prompt, answers.c.key, _trust()).select_from(joined)
+        query = select(c.player, c.prompt, answers.c.key, _trust(), hand()).select_from(joined)
         found = self.connection.execute(query.where(*counts, _among(wanted, c.prompt, answers.c.key)).order_by(answers.c.id))
         return [GiverRow(*row) for row in found if (row.prompt, row.key) in wanted]
 

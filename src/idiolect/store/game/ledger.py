@@ -26,8 +26,8 @@ class Ledger:
 
     def _change(self, table: Table, key: int, values: Mapping[str, Any]) -> None:
         if values:
-            kept = {f"{name}_": value for name, value in stored(values).items()}
-            self.connection.execute(_change(table, tuple(values)), {"key_": key, **kept})
+            kept = {f"new_{name}": value for name, value in stored(values).items()}
+            self.connection.execute(_change(table, tuple(values)), {"row": key, **kept})
 
 
 @cache
@@ -38,7 +38,7 @@ def _insertion(table: Table) -> Insert:
 
 @cache
 def _change(table: Table, names: tuple[str, ...]) -> Update:
-    return update(table).where(table.c.id == bindparam("key_")).values({name: bindparam(f"{name}_") for name in names})
+    return update(table).where(table.c.id == bindparam("row")).values({name: bindparam(f"new_{name}") for name in names})
 
 
 def stored(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from idiolect.store.game import blocks
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import PairRow
-from idiolect.store.game.rounds import trusted
+from idiolect.store.game.rounds import hand, trusted
 from idiolect.store.game.tables import answers, judgements, pairs, players, rounds
 
 _NOT_PLAYERS = ("seed", "model", "distractor")
@@ -55,19 +55,19 @@ class PairBook(Ledger):
                 self.change_pair(known[key].key_, review=True)
 
     def recount_players(self, prompt: int, keys: Collection[str] | None = None) -> None:
-        """Count again how many real, trusted players gave each key, and which form of it most of them wrote.
+        """Count again how many real, trusted players gave each key (a network counts once), and which form most of them wrote.
 
         What none of them gave stands as the first of all others wrote it, and as its bare key where nobody did.
         """
         c = rounds.c
         joined = rounds.join(players, players.c.id == c.player).join(answers, answers.c.round == c.id)
         where = [c.prompt == prompt, c.counts == 1, players.c.kind != "simulated", trusted(), answers.c.status == "accepted"]
-        where += [answers.c.key.in_(list(keys))] if keys is not None else []
+        where += [answers.c.pasted == 0, *([answers.c.key.in_(list(keys))] if keys is not None else [])]
         forms = select(answers.c.key, answers.c.display, func.count()).select_from(joined).where(*where)
-        n: dict[str, int] = {}
+        hands = select(answers.c.key, func.count(hand().distinct())).select_from(joined).where(*where).group_by(answers.c.key)
+        n = {key: count for key, count in self.connection.execute(hands)}
         best: dict[str, tuple[int, str]] = {}
         for key, display, count in self.connection.execute(forms.group_by(answers.c.key, answers.c.display)):
-            n[key] = n.get(key, 0) + count
             # The most frequent form; of equals the first by alphabet, on every database.
             best[key] = min(best.get(key, (0, display)), (-count, display))
         rows = self.pairs(prompt, keys)

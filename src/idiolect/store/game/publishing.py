@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, func, select
 
 from idiolect.store.game.judging import is_vote, voted
 from idiolect.store.game.ledger import Ledger, record
-from idiolect.store.game.rounds import trusted
+from idiolect.store.game.rounds import hand, trusted
 from idiolect.store.game.tables import answers, audit, complaints, judgements, pairs, players, releases, removals, rounds
 
 HIDDEN_FROM = 2
@@ -108,13 +108,13 @@ class PublishingBook(Ledger):
         return {prompt for query in (given, judged) for prompt in self.connection.execute(query).scalars()}
 
     def published(self, prompt: int, at: float) -> Published:
-        """What consenting real, trusted players gave and judged of a base word."""
+        """What consenting real, trusted players gave and judged of a base word; those who gave are counted by `hand`."""
         c = rounds.c
         played = rounds.join(players, players.c.id == c.player)
         counted = (c.prompt == prompt, c.counts == 1, c.closed_at <= at, trusted(), *_public(at))
-        n = self.connection.execute(select(func.count(c.player.distinct())).select_from(played).where(*counted)).scalar_one()
+        n = self.connection.execute(select(func.count(hand().distinct())).select_from(played).where(*counted)).scalar_one()
         given = (
-            select(answers.c.key, func.count(c.player.distinct()), func.min(c.closed_at))
+            select(answers.c.key, func.count(hand().distinct()), func.min(c.closed_at))
             .select_from(played.join(answers, answers.c.round == c.id))
             .where(*counted, answers.c.status == "accepted", answers.c.pasted == 0)
             .group_by(answers.c.key)

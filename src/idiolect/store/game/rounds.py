@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, cast, func, select, update
 
 from idiolect.store.game.ledger import Ledger, record
 from idiolect.store.game.records import AnswerRow, Given, PromptRow, RoundRow
@@ -23,6 +23,11 @@ _ANSWERS = select(answers).where(answers.c.round == bindparam("in")).order_by(an
 def trusted() -> ColumnElement[bool]:
     """Players who count: a / (a + b) at least one half, and not shut out."""
     return and_(players.c.trust_a >= players.c.trust_b, players.c.state == "ok")
+
+
+def hand() -> ColumnElement[str]:
+    """Whose answer it is, for what takes several people: everybody of one network is one, where it is known."""
+    return func.coalesce(players.c.origin, cast(players.c.id, Text))
 
 
 class RoundBook(Ledger):
