@@ -221,7 +221,7 @@ def test_moderators_are_made_by_handle(run: Run, store: Path) -> None:
         "handle": "Ada",
         "moderator": False,
     }
-    assert error_of(run("game", "moderator", "eve", "--store", store, code=3)).startswith("NotYours: no account")
+    assert error_of(run("game", "moderator", "eve", "--store", store, code=3)).startswith("PersonNotFound: there is no account")
 
 
 def test_info_says_who_plays(run: Run, store: Path) -> None:

@@ -10,12 +10,12 @@ from account_making import BEGAN, PASSWORD, Counting, Desk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idiolect.errors import DependencyMissing, IdiolectError, StoreBusy
+from idiolect.errors import DependencyMissing, IdiolectError, PersonNotFound, StoreBusy
 from idiolect.game import consents
 from idiolect.game.accounts import GUEST_S, SESSION_S, streak
 from idiolect.game.consents import Wish
 from idiolect.game.passwords import RESERVED, Passwords, check_password, checked_handle, folded
-from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, NotYours, WrongLogin
+from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, WrongLogin
 from idiolect.game.validity import refresh
 from idiolect.game.vocabulary import vocabulary
 from idiolect.store.records import Parent
@@ -589,7 +589,7 @@ def test_moderators_are_appointed_by_handle_and_it_is_noted(desk: Desk) -> None:
     desk.accounts.sign_up(None, "Ada", PASSWORD)
     assert desk.accounts.appoint("ADA").moderator
     assert not desk.accounts.appoint("ada", moderator=False).moderator
-    with pytest.raises(NotYours):
+    with pytest.raises(PersonNotFound):
         desk.accounts.appoint("Eve")
     with desk.game.books.read() as books:
         assert [(act.actor, act.action) for act in books.acts(5)] == [("operator", "dismiss"), ("operator", "appoint")]

@@ -24,7 +24,7 @@ from idiolect.game.consents import AS_IT_IS, Wish
 from idiolect.game.lexicon import Lexicon
 from idiolect.game.passwords import Passwords, check_password, checked_handle, folded
 from idiolect.game.recounting import recount
-from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, NotYours, WrongLogin
+from idiolect.game.refusals import BadField, HandleTaken, NotAllowed, WrongLogin
 from idiolect.game.replaying import beyond_share
 from idiolect.game.rules import DAY_S, TIMINGS
 from idiolect.store.game.books import Books, GameBooks
@@ -287,12 +287,12 @@ class Accounts:
         """Make an account a moderator, or one no longer.
 
         Raises:
-            NotYours: nobody has this handle.
+            PersonNotFound: nobody has this handle.
         """
         with self._books.write() as books:
             row = _by_handle(books, handle)
             if row is None:
-                raise NotYours("no account has this handle")
+                raise PersonNotFound("there is no account of this name; whoever is to be a moderator signs up first")
             books.change_player(row.key, moderator=moderator)
             books.add_act("operator", "appoint" if moderator else "dismiss", f"player {row.key}", self._clock())
             return books.player(row.key)

@@ -146,11 +146,14 @@ class Boards:
 
     def _read(self, now: float) -> _Lists:
         with self._books.read() as books:
-            ranked = {name: sorted(rows, key=_order) for name, rows in _values(books, now).items()}
+            ranked: dict[BoardName, list[_Value]] = {
+                name: sorted(rows, key=_order) for name, rows in _values(books, now).items()
+            }
             rows = [(row, books.prompt(row.prompt).prompt) for row in books.hard_board(HARD_ROUNDS, N_OTHER)]
         words = self._words.words
         hardest = [Hard(row.place, words[name], row.mean, row.n_rounds) for row, name in rows if name in words]
-        return _Lists(now, ranked, {name: sorted(one.value for one in ranked[name]) for name in ranked}, hardest)
+        values: dict[BoardName, list[float]] = {name: sorted(one.value for one in rows) for name, rows in ranked.items()}
+        return _Lists(now, ranked, values, hardest)
 
 
 def _values(books: Books, now: float, player: int | None = None) -> dict[BoardName, list[_Value]]:

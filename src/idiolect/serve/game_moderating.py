@@ -60,7 +60,7 @@ def section(here: Here, name: str) -> Response:
         raise NotYours("there is no such page")
     shown = cast(ModSection, name)
     n_waiting = here.game.moderation.n_waiting(moderator)
-    waiting = {one: n_waiting[_WAITING[one]] for one in _WAITING}
+    waiting: dict[ModSection, int] = {one: n_waiting[_WAITING[one]] for one in _WAITING}
     return here.page("Moderation", ModView(shown, _ITEMS[shown](here, moderator), waiting))
 
 
