@@ -40,7 +40,7 @@ format: $(DEV) ## mend style and format
 	$(BIN)/ruff format .
 
 bench: $(DEV) ## speed and memory against the peers, interleaved; writes bench/results/*.json
-	@for name in train serve load memory assemble pool unlearn; do $(BIN)/python -m idiolect.bench $$name --out bench/results; done
+	@for name in train serve load memory assemble pool unlearn play; do $(BIN)/python -m idiolect.bench $$name --out bench/results; done
 
 clean: ## remove the environment and every cache
 	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
