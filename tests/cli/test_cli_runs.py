@@ -106,7 +106,7 @@ def test_demo_runs_on_any_base(run, tmp_path, tiny_base):
     assert [one["like"] for one in done["newcomers"]["newcomers"]] == ["person-01", "person-02", "person-03"]
     assert all(one["size_bytes"] < 3000 < done["newcomers"]["own_bytes"] for one in done["newcomers"]["newcomers"])
     assert (tmp_path / "demo" / "report.md").exists()
-    files = ("population.jsonl", "newcomers.png", "receipt.json", *REPORT)
+    files = ("population.jsonl", "newcomers.png", "receipt.json", "round.svg", *REPORT)
     assert modes(tmp_path / "demo") == {"demo": 0o700, "store": 0o700, **dict.fromkeys(files, 0o600)}
     forgotten = done["forgetting"]
     assert (forgotten["user"], forgotten["guarantee"]) == ("person-03", "exact")

@@ -20,7 +20,8 @@ LABELS = ("politics", "sports", "crime")
 def evaluation(kind="label", n_people=6, n_queries=4, arms=DEFAULT_ARMS, **changes):
     """Every arm right about half the time, OPPU four times in five; ids repeat between people, as films do."""
     rng = np.random.default_rng(1)
-    answers = {"label": LABELS, "rating": tuple("12345"), "text": ("a cat sat", "a dog ran", "rain fell")}[kind]
+    answers = {"label": LABELS, "rating": tuple("12345"), "text": ("a cat sat", "a dog ran", "rain fell")}
+    answers = (answers | {"list": ("wheel, seat", "bell", "seat")})[kind]
     queries = tuple(
         OwnedQuery(f"user {p}", str(i), str(rng.choice(answers))) for p in range(n_people) for i in range(n_queries)
     )

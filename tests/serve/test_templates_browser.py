@@ -166,12 +166,12 @@ def test_answers_of_a_page_that_was_loaded_again_stay_and_can_go(browser: Any):
 
 def test_clock_announces_and_ends_the_round(browser: Any):
     """Ten seconds are said once, by the page's own clock; at zero the form goes by itself, with what stands in the box."""
-    soon = Shown("soon", gallery.page("x"), RoundView(ROUND, gallery.BICYCLE, 20, 700))
-    ten = Shown("ten", gallery.page("x"), RoundView(ROUND, gallery.BICYCLE, 20, 10_000, (EnteredView(0, "wheel"),), 1))
+    soon = Shown("soon", gallery.page("x"), RoundView(ROUND, gallery.BICYCLE, 20, 3_000))
+    ten = Shown("ten", gallery.page("x"), RoundView(ROUND, gallery.BICYCLE, 20, 13_000, (EnteredView(0, "wheel"),), 1))
     with gallery.served([soon, ten]) as address:
         tab = open_tab(browser)
         tab.goto(f"{address}/ten")
-        assert tab.inner_text("#status") == "10 seconds"
+        tab.locator("#status", has_text="10 seconds").wait_for(state="attached")
         assert tab.get_attribute("#seconds", "role") == "timer"
         tab.goto(f"{address}/soon")
         tab.keyboard.type("be")

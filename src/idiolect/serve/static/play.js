@@ -52,7 +52,7 @@ function startClock(atEnd) {
       seconds.classList.toggle("near", whole <= 5);
       if (still) bar.value = whole * 1000;
       for (const mark of [10, 5]) {
-        if (whole === mark && data.seconds > mark && !announced.has(mark)) {
+        if (whole <= mark && whole > mark - 2 && data.seconds > mark && !announced.has(mark)) {
           announced.add(mark);
           say(`${mark} seconds`);
         }
@@ -110,8 +110,9 @@ function startAnswers() {
       if (!reply.ok) return;
       unsent.delete(answer.seq);
       const taken = await reply.json();
-      places.set(answer.seq, taken.seq); // another window may have used this number
-      seq = Math.max(seq, taken.seq + 1);
+      const place = taken.seq ?? answer.seq; // another window may have used this number
+      places.set(answer.seq, place);
+      seq = Math.max(seq, place + 1);
       mark(item, text, taken.status);
     } catch {
       // It stays unsent, and goes along with Done.
