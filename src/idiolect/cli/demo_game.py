@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from idiolect.cli.output import count, duration, note, table
+from idiolect.types import seed_of
 
 if TYPE_CHECKING:
     from idiolect.cli.progress import Step
@@ -64,7 +65,10 @@ def tell(store: Store, seed: int, folder: Path, on_stage: Any) -> Chapter | None
     from idiolect.serve.app import Settings, create_app
     from idiolect.serve.running import beside
 
-    game = Game(store, rng=random.Random(seed))
+    with store.game.read() as books:
+        n_there = sum(books.n_players_by_kind().values())
+    # Told again in the same folder, players are others, with names of their own.
+    game = Game(store, rng=random.Random(seed_of("demo", seed, n_there)))
     game.prepare()
     populate(game, PLAYERS, WORDS, seed=seed)
     minds = cast_of(PLAYERS, game.words, COMPANY, seed + 1)
