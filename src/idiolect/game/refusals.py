@@ -3,7 +3,7 @@
     Refusal ─┬─ BadInput 422, BadField, BadAnswer     what was given is wrong
              ├─ NeedsLogin 401, WrongLogin 403, NotAllowed 403, BadToken 403
              ├─ NotYours 404                          not there, or somebody else's: the two look alike
-             ├─ RoundClosed 409, TooLate, OneOpenRound, HandleTaken
+             ├─ RoundClosed 409, OneOpenRound, HandleTaken
              └─ TooMany 429
 
 Messages are sentences that players read. They hold nobody's text.
@@ -111,12 +111,6 @@ class RoundClosed(Refusal):
 
     status = 409
     code = "round_closed"
-
-
-class TooLate(RoundClosed):
-    """It came after the deadline, and after the grace that the network gets."""
-
-    code = "too_late"
 
 
 class OneOpenRound(Refusal):

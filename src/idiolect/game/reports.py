@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from idiolect.game.normalise import did_you_mean
 from idiolect.game.score import MIN_OTHERS, Agreement
 from idiolect.game.vocabulary import BaseWord, Vocabulary
 from idiolect.store.game.records import AnswerRow, Given, PairRow, RoundRow
@@ -127,7 +128,9 @@ def make_report(
     """
     agreement, simulated = merged(given)
     own = {answer.key for answer in answers if answer.status == "accepted"}
-    lines = tuple(_line(answer, agreement, pairs, words, round, taboo) for answer in answers if answer.status != "ignored")
+    lines = tuple(
+        _line(answer, word, agreement, pairs, words, round, taboo) for answer in answers if answer.status != "ignored"
+    )
     ranked = sorted(agreement.given.items(), key=lambda item: (-item[1], item[0]))
     enough = agreement.n_others >= MIN_OTHERS and round.mode != "my_view"
     shown = [
@@ -156,6 +159,7 @@ def percent(n: int, of: int) -> int:
 
 def _line(
     answer: AnswerRow,
+    word: BaseWord,
     agreement: Agreement,
     pairs: Mapping[str, PairRow],
     words: Vocabulary,
@@ -167,7 +171,9 @@ def _line(
         status = "taboo" if answer.key in taboo else "pasted" if answer.pasted else status
     counts = answer.status == "accepted" and round.mode != "my_view" and agreement.n_others >= MIN_OTHERS
     pair = pairs.get(answer.key)
-    near = words.lexicon.near(answer.key) if answer.status == "accepted" and answer.oov else ()
+    is_unknown = answer.status == "accepted" and answer.oov
+    # Only the dictionary's own answers: what others gave may be nobody's to see.
+    meant = did_you_mean(answer.key, words.lexicon, words.seeds[word.id]) if is_unknown else None
     return Line(
         answer.seq,
         answer.display or answer.raw,
@@ -179,5 +185,5 @@ def _line(
         answer.rare,
         answer.points,
         pair.key_ if pair is not None and answer.status == "accepted" else None,
-        near[0] if near else None,
+        meant,
     )
