@@ -17,11 +17,11 @@ from idiolect.game import counting, pooling
 from idiolect.game.clock import Clock
 from idiolect.game.counting import base_words
 from idiolect.game.judged import JudgedLine, JudgeReport, line_of
+from idiolect.game.life import ended, is_late, is_over, own_round, put_away, still_running
 from idiolect.game.mixing import MIN_ITEMS, Item, mix
 from idiolect.game.normalise import RELATIONS, Relation
 from idiolect.game.pooling import Candidates
-from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed
-from idiolect.game.rounds import is_late, is_over
+from idiolect.game.refusals import BadAnswer, NotYours, RoundClosed
 from idiolect.game.rules import RULES, Timing, seconds_of
 from idiolect.game.score import Verdict
 from idiolect.game.vocabulary import BaseWord, Vocabulary
@@ -93,16 +93,12 @@ class Judging:
         return row
 
     def _put_away(self, books: Books, player: int, now: float) -> None:
-        before = books.open_round(player)
-        if before is None:
-            return
-        if before.started_at is None:
-            books.change_round(before.key, closed_at=now, close_reason="abandoned")
-            books.drop_unplayed(player)
-        elif before.mode == "judge" and is_over(before, now):
-            self._close(books, before, "expired", now)
-        else:
-            raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
+        def close(row: RoundRow, reason: str, at: float) -> None:
+            if row.mode != "judge":  # words are scored where they are taken
+                raise still_running(row)
+            self._close(books, row, reason, at)
+
+        put_away(books, player, now, close)
 
     def _issue(
         self, books: Books, player: PlayerRow, relation: Relation, timing: Timing, items: Sequence[Item], now: float
@@ -191,7 +187,8 @@ class Judging:
                         if item.verdict is None and (said := verdicts.get(item.seq)) in VERDICTS
                     ]
                     books.judge(new, now)
-                self._close(books, row, "expired" if is_late(row, now) else "finished", now)
+                late = is_late(row, now)
+                self._close(books, row, "expired" if late else "finished", ended(row, now) if late else now)
         return self.report(player, round)
 
     # -- closing ---------------------------------------------------------------------------------------------------
@@ -227,7 +224,7 @@ class Judging:
         with self._books.write() as books:
             row = self._own(books, player, round)
             if _is_to_close(row, now):
-                self._close(books, row, "expired", now)
+                self._close(books, row, "expired", ended(row, now))
         with self._books.read() as books:
             return self._report(books, self._own(books, player, round))
 
@@ -245,8 +242,8 @@ class Judging:
         ]
 
     def _own(self, books: Books, player: int, round: str) -> RoundRow:
-        row = books.round(round) if round.isascii() and round.isprintable() else None
-        if row is None or row.player != player or row.mode != "judge":
+        row = own_round(books, player, round)
+        if row.mode != "judge":
             raise NotYours("there is no such round of yours")
         return row
 

@@ -17,14 +17,14 @@ from typing import Any, cast
 
 from idiolect.game import choosing, reports, score
 from idiolect.game.clock import Clock
+from idiolect.game.life import ended, is_late, is_over, own_round, put_away, round_ms
 from idiolect.game.normalise import RELATIONS, Relation, normalise
 from idiolect.game.recounting import recount
-from idiolect.game.refusals import BadAnswer, NotYours, OneOpenRound, RoundClosed, TooMany
+from idiolect.game.refusals import BadAnswer, NotYours, RoundClosed, TooMany
 from idiolect.game.reports import Report
 from idiolect.game.rules import (
     CLOSE_S,
     DAY_ROUNDS,
-    GRACE_S,
     IDLE_S,
     MAX_ANSWERS,
     MAX_RAW,
@@ -103,7 +103,7 @@ class Rounds:
         now = self._clock()
         with self._books.write() as books:
             row = books.player(player)
-            self._put_away(books, row, now)
+            put_away(books, player, now, lambda over, why, at: self._close(books, over, row, why, at))
             pace = timing or cast(Timing, row.timing)
             offered: list[Relation] = [r for r in RELATIONS if self._words.of(r) and (not relations or r in relations)]
             if not offered:
@@ -119,17 +119,6 @@ class Rounds:
                 return self._issue_words(books, row, relation, "classic", pace, now, asked)
             books.change_round(judging.key, flags=canonical_json({**judging.flags, "asked": asked}))
         return judging
-
-    def _put_away(self, books: Books, player: PlayerRow, now: float) -> None:
-        before = books.open_round(player.key)
-        if before is None:
-            return
-        if before.started_at is None:
-            books.change_round(before.key, closed_at=now, close_reason="abandoned")
-        elif is_over(before, now):
-            self._close(books, before, player, "expired", _ended(before, now))
-        else:
-            raise OneOpenRound("you have a round that is still running; finish it, or skip it", round=before.round)
 
     def _issue_words(
         self,
@@ -178,13 +167,13 @@ class Rounds:
         """Show the base word, and let the clock run; doing so again changes nothing."""
         now = self._clock()
         with self._books.write() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             if row.closed_at is not None:
                 raise RoundClosed("this round is over; its report shows what became of it")
             if row.started_at is None:
                 deadline = None if row.seconds is None else now + row.seconds
                 books.change_round(row.key, started_at=now, deadline_at=deadline)
-            return self._own(books, player, round)
+            return own_round(books, player, round)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -221,10 +210,10 @@ class Rounds:
     def entered(self, player: int, round: str) -> list[AnswerRow]:
         """What has arrived so far."""
         with self._books.read() as books:
-            return books.answers(self._own(books, player, round).key)
+            return books.answers(own_round(books, player, round).key)
 
     def _running(self, books: Books, player: int, round: str) -> RoundRow:
-        row = self._own(books, player, round)
+        row = own_round(books, player, round)
         if row.closed_at is not None:
             raise RoundClosed("this round is over; its report shows what became of it")
         if row.started_at is None or row.mode == "judge":
@@ -271,7 +260,7 @@ class Rounds:
         """
         now = self._clock()
         with self._books.write() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             if row.closed_at is None:
                 self._running(books, player, round)
                 self._take_all(books, row, texts, now)
@@ -295,7 +284,7 @@ class Rounds:
         """
         now = self._clock()
         with self._books.write() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             n_accepted = sum(answer.status == "accepted" for answer in books.answers(row.key))
             if not score.may_skip(n_accepted, row.closed_at is not None):
                 problem = "is over" if row.closed_at is not None else "holds an answer that counts; finish it"
@@ -316,7 +305,7 @@ class Rounds:
                 if row.started_at is None:
                     books.change_round(row.key, closed_at=now, close_reason="abandoned")
                 else:
-                    self._close(books, row, books.player(row.player), "expired", _ended(row, now))
+                    self._close(books, row, books.player(row.player), "expired", ended(row, now))
         return len(over)
 
     def _close(self, books: Books, row: RoundRow, player: PlayerRow, reason: str, now: float) -> None:
@@ -425,15 +414,15 @@ class Rounds:
         """
         now = self._clock()
         with self._books.read() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             if row.closed_at is not None or not is_over(row, now):
                 return self._report(books, row)
         with self._books.write() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             if row.closed_at is None:
-                self._close(books, row, books.player(player), "expired", _ended(row, now))
+                self._close(books, row, books.player(player), "expired", ended(row, now))
         with self._books.read() as books:
-            return self._report(books, self._own(books, player, round))
+            return self._report(books, own_round(books, player, round))
 
     def _report(self, books: Books, row: RoundRow) -> Report:
         if row.closed_at is None or row.mode == "judge" or row.close_reason in ("skipped", "abandoned"):
@@ -456,7 +445,7 @@ class Rounds:
         if line is None or line.meant is None:
             raise BadAnswer("nothing is offered for this answer")
         with self._books.write() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             word, prompt = self._word(books, row)
             answers = books.answers(row.key)
             answer = next(a for a in answers if a.seq == seq)
@@ -489,16 +478,10 @@ class Rounds:
     def round(self, player: int, round: str) -> tuple[RoundRow, BaseWord | None]:
         """A round of the player's, and its base word; None in Nym or Not."""
         with self._books.read() as books:
-            row = self._own(books, player, round)
+            row = own_round(books, player, round)
             return row, None if row.prompt is None else self._word(books, row)[0]
 
     # -- parts of the above ----------------------------------------------------------------------------------------
-
-    def _own(self, books: Books, player: int, round: str) -> RoundRow:
-        row = books.round(round) if not has_surrogate(round) and "\0" not in round else None
-        if row is None or row.player != player:
-            raise NotYours("there is no such round of yours")
-        return row
 
     def _word(self, books: Books, row: RoundRow) -> tuple[BaseWord, PromptRow]:
         assert row.prompt is not None
@@ -519,33 +502,6 @@ def add_vocabulary(books: Books, words: Vocabulary) -> int:
         for relation in RELATIONS
         for place, word in enumerate(words.of(relation))
     )
-
-
-def round_ms(seconds: float) -> int:
-    """Milliseconds, as they are kept."""
-    return round(seconds * 1000)
-
-
-def remaining_ms(row: RoundRow, now: float) -> int | None:
-    """Until the deadline; None where there is none."""
-    return None if row.deadline_at is None else max(0, round_ms(row.deadline_at - now))
-
-
-def is_late(row: RoundRow, now: float) -> bool:
-    """Whether what arrives now does not count any more."""
-    return row.deadline_at is not None and now > row.deadline_at + GRACE_S
-
-
-def is_over(row: RoundRow, now: float) -> bool:
-    """Whether nothing that arrives now would count any more, so that the round may be closed."""
-    if row.deadline_at is None:
-        return now > (row.started_at or row.served_at) + IDLE_S
-    return now > row.deadline_at + GRACE_S
-
-
-def _ended(row: RoundRow, now: float) -> float:
-    """When a round that nobody finished was over: on the day it was played, however long the server was gone."""
-    return now if row.deadline_at is None else min(now, row.deadline_at + CLOSE_S)
 
 
 def _kept(text: str) -> str:

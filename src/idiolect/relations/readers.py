@@ -170,8 +170,10 @@ def _rows(path: Path, lines: Sequence[str], header: Sequence[str]) -> Iterator[_
 def _lines(path: Path) -> list[str]:
     try:
         found = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{str(path)!r} cannot be read as UTF-8 text ({type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{str(path)!r} is no UTF-8 text; give a file of tab-separated columns") from None
+    except OSError as error:
+        raise FileFormatError(f"{str(path)!r} cannot be read: {error.strerror}; give a file or folder that is there") from None
     if not any(found):
         raise FileFormatError(f"{str(path)!r} is empty")
     return [line for line in found if line.strip()]

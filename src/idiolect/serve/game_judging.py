@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from idiolect.game.judging import JudgeReport
+from idiolect.game.life import remaining_ms
 from idiolect.game.normalise import Relation
 from idiolect.game.refusals import BadInput, RoundClosed
-from idiolect.game.rounds import remaining_ms
 from idiolect.game.score import Verdict
 from idiolect.serve import notices
 from idiolect.serve.pages import Here, Visit

@@ -12,11 +12,11 @@ from typing import Any, get_args
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
+from idiolect.game.life import remaining_ms
 from idiolect.game.limiting import ROUNDS_DAY, ROUNDS_MINUTE
 from idiolect.game.normalise import RELATIONS
 from idiolect.game.refusals import BadInput, OneOpenRound, RoundClosed
 from idiolect.game.reports import Report
-from idiolect.game.rounds import remaining_ms
 from idiolect.game.rules import MAX_ANSWERS, Mode, Timing
 from idiolect.serve import game_judging, notices
 from idiolect.serve.pages import Here, Visit
